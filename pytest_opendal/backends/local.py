@@ -1,0 +1,274 @@
+"""A storage that this host reaches itself, through opendal's operator."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import opendal
+
+from pytest_opendal import errors
+from pytest_opendal.backends import compat
+from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.models import Capability, Metadata, PresignedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from pytest_opendal.backends.protocol import Conditions, Operation, Reader, WriteOptions
+
+PART_BYTES = 8 << 20
+
+# Where an append was seen to append. opendal 0.47 says that S3 can and overwrites there.
+_APPENDING = {"fs", "azblob"}
+
+# Their own delete refuses a directory that is not empty; WebDAV's removes all below it.
+_SAFE_RMDIR = {"fs", "sftp", "ftp"}
+
+_PUBLIC_KEYS = {
+    "root",
+    "endpoint",
+    "bucket",
+    "container",
+    "filesystem",
+    "region",
+    "host",
+    "user",
+    "username",
+}
+_STATUS = re.compile(r"\bstatus: (\d{3})")
+_S3_ERROR = re.compile(r'^S3Error \{ code: "(?P<code>[^"]*)", message: "(?P<message>[^"]*)')
+_TAG = re.compile(r"<[^>]*>")
+_QUERY = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"')]*")
+_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
+_OS_ERROR = re.compile(r"([A-Z][A-Za-z ]+) \(os error \d+\)")
+_UNREACHABLE = (
+    "send http request",
+    "error sending request",
+    "Connection refused",
+    "connection",
+    "dns error",
+)
+
+_BY_STATUS: dict[int, type[errors.StorageError]] = {
+    401: errors.PermissionDenied,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    412: errors.ConditionNotMatch,
+}
+
+
+class LocalBackend:
+    """Adapts ``opendal.AsyncOperator`` to what a storage needs."""
+
+    def __init__(
+        self,
+        scheme: str,
+        kwargs: Mapping[str, str],
+        add_layers: Callable[[opendal.AsyncOperator], opendal.AsyncOperator] = lambda operator: (
+            operator
+        ),
+    ) -> None:
+        """Make the operator; nothing is asked of the storage yet.
+
+        Raises:
+            ConfigInvalid: opendal refuses the scheme or its keys.
+        """
+        self.scheme = scheme
+        self._secrets = [
+            value for key, value in kwargs.items() if key not in _PUBLIC_KEYS and len(value) > 3
+        ]
+        self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
+        try:
+            self._operator = add_layers(opendal.AsyncOperator(scheme, **kwargs))
+        except compat.ERRORS as error:
+            kind, reason = self.explain(error)
+            raise (errors.Unsupported if kind is errors.Unsupported else errors.ConfigInvalid)(
+                reason
+            ) from None
+        capability = self._operator.capability()
+        self._capability = Capability.model_validate(capability)
+        # Object stores list recursively in one request; services with directories walk them.
+        self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
+        self.appends = self._capability.write_can_append and scheme in _APPENDING
+
+    def __repr__(self) -> str:
+        return f"LocalBackend({self.scheme!r})"
+
+    def __reduce__(self) -> Any:
+        msg = "a storage cannot be pickled: it would carry its credentials"
+        raise TypeError(msg)
+
+    async def check(self) -> None:
+        """Ask for a name that hardly exists: any answer but silence or refusal will do."""
+        with suppress(*_answers()):
+            await self._operator.stat("pytest-opendal-check")
+
+    async def capability(self) -> Capability:
+        """Return what the service can do."""
+        return self._capability
+
+    async def stat(self, path: str, conditions: Conditions = NO_CONDITIONS) -> Metadata:
+        """Return the metadata of a file or directory."""
+        found = await self._operator.stat(path, **compat.conditions(conditions))
+        metadata = Metadata.model_validate(found)
+        if metadata.mode.is_dir():
+            # 0.45 tells the size of the directory's inode, 0.47 tells 0.
+            return metadata.model_copy(update={"content_length": 0})
+        return metadata
+
+    async def read(self, path: str, offset: int, size: int | None, conditions: Conditions) -> bytes:
+        """Return a range of a file."""
+        return await compat.read(self._operator, path, offset, size, conditions)
+
+    async def open(self, path: str) -> Reader:
+        """Open a file for reading."""
+        return await self._operator.open(path, "rb")
+
+    async def write(self, path: str, data: bytes, options: WriteOptions) -> None:
+        """Store a whole file."""
+        await self._operator.write(path, data, **compat.write_options(options))
+
+    async def append(self, path: str, data: bytes) -> None:
+        """Add to the end of a file."""
+        await self._operator.write(path, data, append=True)
+
+    async def upload(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
+        """Stream where the service takes parts, else store in one write what the stream yields."""
+        if self._capability.write_can_multi and compat.can_stream(options):
+            await self._stream(path, chunks, options)
+        else:
+            # WebDAV fails past 256 KiB of a stream (opendal 0.45 and 0.47), but takes one write.
+            await self.write(path, b"".join([chunk async for chunk in chunks]), options)
+
+    async def _stream(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
+        file = await compat.open_writer(self._operator, path, PART_BYTES, options)
+        # A stream that is dropped without close is not published by object stores (both lines).
+        async for chunk in chunks:
+            await file.write(chunk)
+        await file.close()
+
+    async def create_dir(self, path: str) -> None:
+        """Make a directory and those above it."""
+        await self._operator.create_dir(path)
+
+    async def delete(self, path: str) -> None:
+        """Remove a file, or the marker of a directory."""
+        await self._operator.delete(path)
+
+    async def remove_empty(self, path: str) -> bool:
+        """Remove a directory unless something is in it."""
+        if self.scheme not in _SAFE_RMDIR and await self._holds_something(path):
+            return False
+        try:
+            await self._operator.delete(path)
+        except compat.ERRORS as error:
+            if "not empty" in str(error):
+                return False
+            raise
+        return True
+
+    async def _holds_something(self, path: str) -> bool:
+        async for entry in self.list(path):
+            if entry != path:
+                return True
+        return False
+
+    async def remove_tree(self, path: str) -> None:
+        """Remove a directory and all below it."""
+        await self._operator.remove_all(path)
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy a file."""
+        await self._operator.copy(source, target)
+
+    async def rename(self, source: str, target: str) -> None:
+        """Move a file or directory; opendal refuses a directory's slash and moves it without."""
+        await self._operator.rename(source.rstrip("/"), target.rstrip("/"))
+
+    async def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[str]:
+        """Yield paths below a directory."""
+        async for entry in compat.entries(self._operator, path or "/", recursive):
+            yield entry
+
+    async def presign(
+        self, operation: Operation, path: str, expire_second: int
+    ) -> PresignedRequest:
+        """Sign a request."""
+        if not getattr(self._capability, f"presign_{operation}"):
+            msg = f"{self.scheme} cannot presign {operation} with opendal {compat.VERSION}"
+            raise errors.Unsupported(msg)
+        signed = await getattr(self._operator, f"presign_{operation}")(path, expire_second)
+        return PresignedRequest.model_validate(signed)
+
+    async def hash(self, path: str, algo: str) -> str | None:  # noqa: ARG002
+        """Return None: the content comes here anyway."""
+        return None
+
+    def local_path(self, path: str) -> Path | None:
+        """Where the file of an fs storage is on this machine."""
+        return None if self._root is None else self._root / path
+
+    def explain(self, error: BaseException) -> tuple[type[errors.StorageError], str]:
+        """Return which of our errors this is, and its reason."""
+        kind, reason = compat.kind_and_reason(error)
+        found = compat.KINDS.get(kind, errors.StorageError)
+        if found is errors.StorageError:
+            found = _of_unexpected(str(error))
+        return found, self._without_secrets(
+            _os_error(str(error)) or _readable(reason) or _plain_words(found)
+        )
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _QUERY.sub(r"\1?...", _USERINFO.sub(r"\1", text))
+
+    async def close(self) -> None:
+        """Nothing to let go: the operator's connections end with it."""
+
+
+def _answers() -> tuple[type[BaseException], ...]:
+    kinds = (
+        "NotFound",
+        "PermissionDenied",
+        "Unsupported",
+        "IsADirectory",
+        "NotADirectory",
+        "ConditionNotMatch",
+    )
+    return tuple(getattr(opendal.exceptions, kind) for kind in kinds)
+
+
+def _of_unexpected(text: str) -> type[errors.StorageError]:
+    status = _STATUS.search(text)
+    if status is not None:
+        code = int(status[1])
+        fallback = (
+            errors.StorageUnavailable if code in {429, 500, 502, 503, 504} else errors.StorageError
+        )
+        return _BY_STATUS.get(code, fallback)
+    if "is a directory" in text:
+        return errors.IsADirectory
+    if any(phrase in text for phrase in _UNREACHABLE):
+        return errors.StorageUnavailable
+    return errors.StorageError
+
+
+def _os_error(text: str) -> str:
+    found = _OS_ERROR.search(text)
+    return found[1].strip().lower() if found else ""
+
+
+def _plain_words(kind: type[errors.StorageError]) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+
+
+def _readable(reason: str) -> str:
+    s3 = _S3_ERROR.match(reason)
+    if s3 is not None:
+        return f"{s3['code']}: {s3['message']}"
+    return " ".join(_TAG.sub(" ", reason).split())[:300]

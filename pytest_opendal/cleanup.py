@@ -1,0 +1,267 @@
+"""Removing what a record holds: the same code for the end of a fixture, a crashed worker and reap.
+
+Children go before parents, a few at once; each failure is kept and the rest carried on. What others
+put into our directories, what existed before, and the root survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from pytest_opendal import errors, transfer
+from pytest_opendal.backends.protocol import NO_OPTIONS
+from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.report import Leftover, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from pytest_opendal.connection import Connection
+    from pytest_opendal.journal import Event, Kind, Opened, Record
+
+_SHOWN_FOREIGN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a cleanup did."""
+
+    leftovers: tuple[Leftover, ...] = ()
+    directories: tuple[str, ...] = ()
+    """Directories that were removed, or stay because something of others is in them."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be removed."""
+        return any(leftover.reason is Reason.FAILED for leftover in self.leftovers)
+
+
+class Cleaner:
+    """Cleans up one record."""
+
+    def __init__(
+        self, connection: Connection, record: Record, backups: Path, note: Callable[..., None]
+    ) -> None:
+        """Prepare; nothing is removed yet.
+
+        Args:
+            connection: the storage; its identity matches the record's.
+            record: what to remove; it changes with each event.
+            backups: where the old content is that ``restore`` puts back.
+            note: called with the events of what is done.
+        """
+        assert record.opened is not None
+        self._opened: Opened = record.opened
+        self._connection = connection
+        self._record = record
+        self._backups = backups
+        self._note = note
+        self._silence: errors.StorageError | None = None
+        self._failures: dict[str, errors.StorageError] = {}
+        self._foreign: dict[str, tuple[str, ...]] = {}
+        self._directories: list[str] = []
+
+    async def clean(self) -> Outcome:
+        """Remove what was created, put back what was there before, and tell what is left."""
+        await self._each(self._of_kind("tree"), self._remove_tree, "-")
+        await self._each(self._of_kind("file"), self._delete, "-1")
+        await self._move_back()
+        await self._restore()
+        directories = sorted(self._of_kind("dir"), key=_depth, reverse=True)
+        for _, level in groupby(directories, key=_depth):
+            await self._each(list(level), self._remove_directory, "-1")
+        return Outcome(tuple(await self._left()), tuple(self._directories))
+
+    async def keep(self, reason: Reason) -> Outcome:
+        """Remove nothing that was created, put back what was there before, and tell what is there."""
+        await self._restore()
+        names = [
+            (name, entry.kind) for name, entry in self._record.created.items() if not entry.existed
+        ]
+        if self._opened.area:
+            names = [(name, kind) for name, kind in names if name == self._opened.area]
+        found = [leftover async for leftover in self._existing(names, reason)]
+        return Outcome((*found, *[moved async for moved in self._moved()]))
+
+    def _of_kind(self, kind: Kind) -> list[str]:
+        return [
+            name
+            for name, entry in self._record.created.items()
+            if entry.kind == kind and not entry.existed and name not in self._failures
+        ]
+
+    async def _each(
+        self, names: list[str], remove: Callable[[str], Awaitable[bool]], code: str
+    ) -> None:
+        at_once = asyncio.Semaphore(self._connection.settings.concurrency)
+
+        async def one(name: str) -> bool:
+            async with at_once:
+                return await self._try(name, remove(name))
+
+        gone = await asyncio.gather(*(one(name) for name in names))
+        self._noted((code, name) for name, is_gone in zip(names, gone, strict=True) if is_gone)
+
+    def _noted(self, events: Iterable[Event]) -> None:
+        if noted := list(events):
+            self._note(*noted)
+
+    async def _try(self, name: str, removal: Awaitable[bool]) -> bool:
+        """Await a removal unless the storage has fallen silent: that costs one timeout, not one each."""
+        try:
+            if self._silence is not None:
+                raise self._silence
+            return await removal
+        except errors.StorageError as error:
+            if isinstance(error, UNREACHABLE):
+                self._silence = error
+            self._failures[name] = error
+            return False
+        finally:
+            if asyncio.iscoroutine(removal):
+                removal.close()
+
+    async def _delete(self, name: str) -> bool:
+        await self._connection.ask("delete", name, self._connection.backend.delete(name))
+        return True
+
+    async def _remove_tree(self, name: str) -> bool:
+        await self._connection.remove_tree(name)
+        return True
+
+    async def _remove_directory(self, name: str) -> bool:
+        if not self._connection.backend.hierarchical:
+            return await self._delete(f"{name}/")
+        self._directories.append(name)
+        if await self._connection.remove_empty(name):
+            return True
+        held = await self._connection.children(name, _SHOWN_FOREIGN)
+        if not all(entry.rstrip("/") in self._failures for entry in held):
+            self._foreign[name] = tuple(held)
+        return False
+
+    # -- what was there before
+
+    async def _move_back(self) -> None:
+        for moved, origin in list(self._record.moved.items()):
+            if self._restores and await self._try(moved, self._rename_back(moved, origin)):
+                self._note((">", moved, origin))
+                self._note(("-1", origin))
+
+    @property
+    def _restores(self) -> bool:
+        return self._opened.on_existing == "restore"
+
+    async def _rename_back(self, moved: str, origin: str) -> bool:
+        if (
+            await self._connection.find(moved) is None
+            or await self._connection.find(origin) is not None
+        ):
+            return False
+        await self._connection.ask("rename", moved, self._connection.backend.rename(moved, origin))
+        return True
+
+    async def _restore(self) -> None:
+        for name, backup in sorted(self._record.saved.items()):
+            if await self._try(name, self._put_back(name, backup)):
+                self._note(("restored", name), ("-1", name))
+
+    async def _put_back(self, name: str, backup: str | None) -> bool:
+        backend = self._connection.backend
+        if backup is None:
+            await self._connection.ask("restore", f"{name}/", backend.create_dir(f"{name}/"))
+            return True
+        with transfer.open_source(self._backups / backup) as source:
+            async with self._connection.watch("restore", name):
+                await backend.upload(name, transfer.read_file(source), NO_OPTIONS)
+        return True
+
+    # -- what is left
+
+    async def _left(self) -> list[Leftover]:
+        failed = [self._failed(name, error) for name, error in self._failures.items()]
+        foreign = [
+            self._leftover(name, "dir", None, Reason.FOREIGN, holds=held)
+            for name, held in self._foreign.items()
+        ]
+        return [*failed, *foreign, *[moved async for moved in self._moved()]]
+
+    def _failed(self, name: str, error: errors.StorageError) -> Leftover:
+        entry = self._record.created.get(name)
+        kind = "file" if entry is None or entry.kind == "file" else "dir"
+        return self._leftover(name, kind, None, Reason.FAILED, error=str(error))
+
+    def _leftover(
+        self,
+        name: str,
+        kind: str,
+        size: int | None,
+        reason: Reason,
+        error: str | None = None,
+        holds: tuple[str, ...] = (),
+    ) -> Leftover:
+        opened = self._opened
+        return Leftover(
+            opened.storage, name, kind, size, opened.test, opened.worker, reason, error, holds
+        )
+
+    async def _moved(self) -> AsyncIterator[Leftover]:
+        async for leftover in self._existing(
+            [(name, "file") for name in self._record.moved], Reason.MOVED
+        ):
+            yield leftover
+
+    async def _existing(
+        self, names: list[tuple[str, Kind]], reason: Reason
+    ) -> AsyncIterator[Leftover]:
+        at_once = asyncio.Semaphore(self._connection.settings.concurrency)
+
+        async def one(name: str, kind: Kind) -> list[Leftover]:
+            async with at_once:
+                return await self._described(name, kind, reason)
+
+        for found in await asyncio.gather(*(one(name, kind) for name, kind in names)):
+            for leftover in found:
+                yield leftover
+
+    async def _described(self, name: str, kind: Kind, reason: Reason) -> list[Leftover]:
+        try:
+            if self._silence is not None:
+                raise self._silence
+            found = await self._connection.find(name if kind == "file" else f"{name}/")
+            if found is None and kind != "file":
+                found = await self._connection.find(name)
+        except errors.StorageError as error:
+            if isinstance(error, UNREACHABLE):
+                self._silence = error
+            return [self._leftover(name, kind, None, reason, error=str(error))]
+        if found is None:
+            return []
+        if kind == "tree":
+            return await self._in_tree(name, reason)
+        if found.mode.is_dir():
+            return [self._leftover(name, "dir", None, reason)]
+        return [self._leftover(name, "file", found.content_length, reason)]
+
+    async def _in_tree(self, name: str, reason: Reason) -> list[Leftover]:
+        paths = [path async for path in self._connection.list(f"{name}/", recursive=True)]
+        files = [path for path in paths if not path.endswith("/")]
+        return [
+            *[
+                self._leftover(path.rstrip("/"), "dir", None, reason)
+                for path in paths
+                if path.endswith("/")
+            ],
+            *[
+                leftover
+                async for leftover in self._existing([(path, "file") for path in files], reason)
+            ],
+        ]
+
+
+def _depth(name: str) -> int:
+    return name.count("/")

@@ -1,0 +1,143 @@
+"""One storage of the configuration as this process reaches it, shared by all its storage objects."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_opendal import errors
+from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.pathtree import PathTree
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from pytest_opendal.backends.protocol import Backend, Conditions
+    from pytest_opendal.settings import StorageSettings
+    from pytest_opendal.models import Capability, Metadata
+
+T = TypeVar("T")
+
+_INTERRUPTED_SECONDS = 1.0
+_SLOW_REMOVALS = 100
+
+UNREACHABLE = (errors.StorageTimeout, errors.StorageUnavailable)
+"""Errors that say nothing of what the storage did with the request."""
+
+
+class Connection:
+    """Asks a backend with a time limit, and turns what it raises into our errors."""
+
+    def __init__(self, settings: StorageSettings, backend: Backend) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.backend = backend
+        self.timeout = settings.timeout
+        self.directories: PathTree[bool] = PathTree()
+        """Names of directories seen to exist, on services where they are things of their own."""
+        self._checked = False
+
+    def hurry(self) -> None:
+        """After an interrupt: a storage that does not answer gets one second."""
+        self.timeout = min(self.timeout, _INTERRUPTED_SECONDS)
+
+    async def check(self) -> None:
+        """Make sure, once, that the storage answers.
+
+        Raises:
+            StorageUnavailable, StorageTimeout: it does not.
+        """
+        if not self._checked:
+            await self.ask("connect", "", self.backend.check())
+            self._checked = True
+
+    async def ask(self, operation: str, path: str, answer: Awaitable[T]) -> T:
+        """Await one call of the backend for at most ``timeout`` seconds."""
+        async with self.watch(operation, path):
+            return await answer
+
+    @asynccontextmanager
+    async def watch(self, operation: str, path: str) -> AsyncIterator[Callable[[], None]]:
+        """Limit what runs inside to ``timeout`` seconds after the last call of what this yields."""
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(self.timeout)
+
+        def still_going() -> None:
+            limit.reschedule(loop.time() + self.timeout)
+
+        try:
+            async with limit:
+                yield still_going
+        except errors.StorageError as error:
+            raise self.error(type(error), operation, path, str(error)) from error.__cause__
+        except Exception as error:
+            if limit.expired():
+                raise self.timed_out(operation, path) from None
+            kind, reason = self.backend.explain(error)
+            raise self.error(kind, operation, path, reason) from error.with_traceback(None)
+
+    def timed_out(self, operation: str, path: str) -> errors.StorageTimeout:
+        """Return the error for silence."""
+        reason = f"no answer within {self.timeout:g} s (timeout)"
+        return self.error(errors.StorageTimeout, operation, path, reason)
+
+    def error(
+        self, kind: type[errors.StorageError], operation: str, path: str, reason: str
+    ) -> errors.StorageError:
+        """Return an error that names storage, operation, path and reason, once."""
+        place = f"{self.name}: {operation}"
+        if reason.startswith(place):
+            return kind(reason)
+        return kind(f"{place} {path!r}: {reason}" if path else f"{place}: {reason}")
+
+    async def capability(self) -> Capability:
+        """Return what the service can do."""
+        return await self.ask("capability", "", self.backend.capability())
+
+    async def stat(self, path: str, conditions: Conditions = NO_CONDITIONS) -> Metadata:
+        """Return the metadata of a file or directory (trailing slash)."""
+        return await self.ask("stat", path, self.backend.stat(path, conditions))
+
+    async def find(self, path: str) -> Metadata | None:
+        """Return the metadata of a path, None when nothing is there."""
+        try:
+            return await self.stat(path)
+        except (errors.NotFound, errors.NotADirectory):
+            return None
+
+    async def remove_empty(self, name: str) -> bool:
+        """Remove the directory ``name`` unless something is in it; whether it is gone."""
+        gone = await self.ask("delete", f"{name}/", self.backend.remove_empty(f"{name}/"))
+        if gone:
+            self.directories.pop(name)
+        return gone
+
+    async def remove_tree(self, name: str) -> None:
+        """Remove the directory ``name`` and all below it; slow is no failure while the storage answers."""
+        self.directories.pop(name)
+        for _ in range(_SLOW_REMOVALS):
+            try:
+                return await self.ask(
+                    "remove_all", f"{name}/", self.backend.remove_tree(f"{name}/")
+                )
+            except errors.StorageTimeout:
+                await self.ask("connect", "", self.backend.check())
+        raise self.timed_out("remove_all", f"{name}/")
+
+    async def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[str]:
+        """Yield what the service lists below a directory, each entry within the time limit."""
+        operation = "scan" if recursive else "list"
+        entries = self.backend.list(path, recursive=recursive)
+        while (entry := await self.ask(operation, path, anext(entries, None))) is not None:
+            yield entry
+
+    async def children(self, name: str, limit: int) -> list[str]:
+        """Return up to ``limit`` paths directly below the directory ``name``."""
+        found: list[str] = []
+        async for entry in self.list(f"{name}/" if name else ""):
+            if entry.strip("/") != name:
+                found.append(entry)
+            if len(found) == limit:
+                break
+        return found

@@ -1,0 +1,309 @@
+"""Open files of a storage: the methods of Jumpstarter's ``OpendalFile``, and those of a Python file.
+
+What is written goes to a local spool and is published when the file is closed without an error. So an
+exception inside ``with``, or a file that is never closed, publishes nothing, on every service.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
+
+from pytest_opendal import transfer
+from pytest_opendal.core import Discarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from pytest_opendal.backends.protocol import Reader, WriteOptions
+    from pytest_opendal.core import AsyncStorage
+    from pytest_opendal.paths import StrPath
+
+Mode = Literal["rb", "wb", "ab", "r", "w", "a"]
+Run = "Callable[[Coroutine[Any, Any, Any]], Any]"
+
+_SPOOL_BYTES = transfer.PART_BYTES
+_BUFFER_BYTES = 256 << 10
+
+
+class StorageFile:
+    """A file of a storage; text modes (``r w a``) are UTF-8."""
+
+    def __init__(self, path: str, mode: Mode) -> None:
+        self.path = path
+        self.mode = mode
+        self._text = "b" not in mode
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<{type(self).__name__} {self.path!r} mode={self.mode!r} {state}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the file; one opened for writing is published by this."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Close the file; nothing that was written is published."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        """Whether the file was opened for reading."""
+        return self.mode[0] == "r"
+
+    def writable(self) -> bool:
+        """Whether the file was opened for writing."""
+        return not self.readable()
+
+    def seekable(self) -> bool:
+        """Whether `seek` works: when reading."""
+        return self.readable()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _refuse(self, action: str) -> io.UnsupportedOperation:
+        return io.UnsupportedOperation(
+            f"{self.path!r} is open with mode {self.mode!r}: cannot {action}"
+        )
+
+    def read(self, size: int = -1) -> Any:
+        """Return up to ``size`` bytes (characters in text modes), all that is left by default."""
+        raise self._refuse("read")
+
+    def readline(self, size: int = -1) -> Any:
+        """Return the next line with its end, empty at the end of the file."""
+        raise self._refuse("read")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.readline, "" if self._text else b"")
+
+    def read_bytes(self) -> bytes:
+        """Return all bytes from the position to the end."""
+        raise self._refuse("read")
+
+    def read_into_path(self, path: StrPath, operator: Any = None) -> None:  # noqa: ARG002
+        """Copy all from the position to the end to a local path, or to ``path`` of another operator."""
+        raise self._refuse("read")
+
+    def write(self, data: Any) -> int:  # noqa: ARG002
+        """Write bytes (text in text modes); returns how many bytes (characters)."""
+        raise self._refuse("write")
+
+    def write_bytes(self, data: bytes) -> None:  # noqa: ARG002
+        """Write bytes."""
+        raise self._refuse("write")
+
+    def write_from_path(self, path: StrPath, operator: Any = None) -> None:  # noqa: ARG002
+        """Write the content of a local file, a file of another operator, or an http(s) URL."""
+        raise self._refuse("write")
+
+    def seek(self, pos: int, whence: int = 0) -> int:  # noqa: ARG002
+        """Move to a byte offset from the start (0), the position (1) or the end (2); return the position."""
+        raise self._refuse("seek")
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        raise NotImplementedError
+
+
+class _RawReader(io.RawIOBase):
+    """Lets Python's own buffering and line reading work over a backend's reader."""
+
+    def __init__(
+        self, storage: AsyncStorage, path: str, reader: Reader, run: Callable[..., Any]
+    ) -> None:
+        self._storage = storage
+        self._path = path
+        self._reader = reader
+        self._run = run
+        self._position = 0
+
+    def _ask(self, answer: Coroutine[Any, Any, Any]) -> Any:
+        return self._run(self._storage.connection.ask("read", self._path, answer))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._ask(_awaited(self._reader.read, len(buffer)))
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, pos: int, whence: int = 0) -> int:
+        self._position = self._ask(_awaited(self._reader.seek, pos, whence))
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._ask(_awaited(self._reader.close))
+
+
+async def _awaited(call: Callable[..., Any], *arguments: Any) -> Any:
+    # opendal's methods return futures that must be made on the loop's thread.
+    return await call(*arguments)
+
+
+class ReadingFile(StorageFile):
+    """A file opened for reading."""
+
+    def __init__(
+        self, storage: AsyncStorage, path: str, mode: Mode, reader: Reader, run: Callable[..., Any]
+    ) -> None:
+        super().__init__(path, mode)
+        self._run = run
+        self._buffer = io.BufferedReader(_RawReader(storage, path, reader, run), _BUFFER_BYTES)
+        self._file: Any = (
+            io.TextIOWrapper(self._buffer, "utf-8", newline="") if self._text else self._buffer
+        )
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        self._file.close()
+
+    discard = close
+
+    def read(self, size: int = -1) -> Any:
+        return self._file.read(size)
+
+    def readline(self, size: int = -1) -> Any:
+        return self._file.readline(size)
+
+    def read_bytes(self) -> bytes:
+        return self._buffer.read()
+
+    def read_into_path(self, path: StrPath, operator: Any = None) -> None:
+        if operator is not None:
+            return self._run(
+                transfer.write_operator(operator, str(path), transfer.read_file(self._buffer))
+            )
+        with Path(path).open("wb") as target:
+            while piece := self._buffer.read(transfer.CHUNK_BYTES):
+                target.write(piece)
+
+    def seek(self, pos: int, whence: int = 0) -> int:
+        return int(self._buffer.seek(pos, whence))
+
+    def tell(self) -> int:
+        return self._buffer.tell()
+
+
+class WritingFile(StorageFile):
+    """A file opened for writing or appending."""
+
+    def __init__(
+        self,
+        storage: AsyncStorage,
+        path: str,
+        mode: Mode,
+        tracking: AbstractAsyncContextManager[str],
+        options: WriteOptions,
+        run: Callable[..., Any],
+    ) -> None:
+        super().__init__(path, mode)
+        self._storage = storage
+        self._tracking = tracking
+        self._options = options
+        self._run = run
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        self._written = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._spool.closed
+
+    def close(self) -> None:
+        if not self.closed:
+            with self._spool:
+                self._spool.seek(0)
+                self._run(self._publish())
+
+    async def _publish(self) -> None:
+        try:
+            if self.mode[0] == "a":
+                await self._storage.append_from(self.path, self._spool)
+            else:
+                await self._storage.publish(self.path, self._spool, self._options)
+        except BaseException as error:
+            await self._tracking.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await self._tracking.__aexit__(None, None, None)
+
+    def discard(self) -> None:
+        if not self.closed:
+            self._spool.close()
+            self._run(self._give_up())
+
+    async def _give_up(self) -> None:
+        given_up = Discarded()
+        try:
+            await self._tracking.__aexit__(Discarded, given_up, None)
+        except Discarded:
+            pass
+
+    def write(self, data: Any) -> int:
+        if self._text:
+            self.write_bytes(data.encode("utf-8"))
+            return len(data)
+        self.write_bytes(data)
+        return len(data)
+
+    def write_bytes(self, data: bytes) -> None:
+        self._written += self._spool.write(data)
+
+    def write_from_path(self, path: StrPath, operator: Any = None) -> None:
+        for piece in self._pieces(path, operator):
+            self.write_bytes(piece)
+
+    def _pieces(self, path: StrPath, operator: Any) -> Iterator[bytes]:
+        source = transfer.source_pieces(path, operator, self._storage.timeout)
+        while piece := self._run(_awaited(anext, source, b"")):
+            yield piece
+
+    def tell(self) -> int:
+        return self._written
+
+
+async def open_file(
+    storage: AsyncStorage, path: StrPath, mode: Mode, options: WriteOptions, run: Callable[..., Any]
+) -> StorageFile:
+    """Open ``path``; for reading it must exist, for writing it counts as created from now on."""
+    if mode[0] == "r":
+        resolved = await storage.require_file(path)
+        reader = await storage.connection.ask(
+            "open", resolved, storage.connection.backend.open(resolved)
+        )
+        return ReadingFile(storage, resolved, mode, reader, run)
+    tracking = storage.opening_for_write(path, append=mode[0] == "a")
+    resolved = await tracking.__aenter__()
+    return WritingFile(storage, resolved, mode, tracking, options, run)

@@ -1,0 +1,341 @@
+"""What a process is about to create, in a file that survives the process: one source of truth.
+
+A `Record` is the state that a sequence of events leads to. While a process lives it applies each
+event to the record and writes it to its journal in the same step (`Ledger.note`); after a kill,
+`replay` applies the lines of the journal to a new record. So what a test sees in memory is what
+would be read back. See ``docs/design.md`` for the reasons.
+
+Journal format: JSON lines, ``[code, storage number, ...]``; the first line is a header. No line holds
+a credential.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_opendal.pathtree import PathTree
+from pytest_opendal.paths import below
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from filelock import FileLock
+
+VERSION = 1
+SUFFIX = ".journal"
+
+Kind = Literal["file", "dir", "tree"]
+"""What a record entry is: a file, a directory, or a directory with all that is below it."""
+
+Event = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One created resource."""
+
+    kind: Kind
+    existed: bool = False
+    """It was there before, so cleanup leaves it (`on_existing: keep` and `restore`)."""
+
+
+_ENTRIES = {
+    (kind, existed): Entry(kind, existed)
+    for kind in ("file", "dir", "tree")
+    for existed in (False, True)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The storage object that events of one number belong to; all values are builtins."""
+
+    storage: str
+    """Name in the configuration."""
+    identity: dict[str, str]
+    """Scheme, endpoint, bucket, root: must match before anything is removed."""
+    test: str
+    worker: str
+    area: str
+    """Isolation area, ``""`` when there is none."""
+    retention: str
+    on_existing: str
+
+
+@dataclass(slots=True)
+class Record:
+    """What one storage object has created and not removed."""
+
+    opened: Opened | None = None
+    created: PathTree[Entry] = field(default_factory=PathTree)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where something that existed before is now: its original name."""
+    saved: dict[str, str | None] = field(default_factory=dict)
+    """Old content that ``restore`` puts back: the backup's file name, None for a directory."""
+    ended: bool = False
+
+    def apply(self, event: Event) -> None:
+        """Change the record by one event."""
+        code, _number, *values = event
+        _APPLY[code](self, *values)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left to do for this storage object."""
+        return self.ended or not (self.created or self.moved or self.saved)
+
+
+def _created(record: Record, path: str, kind: Kind, existed: bool) -> None:
+    record.created[path] = _ENTRIES[kind, existed]
+
+
+def _gone(record: Record, path: str) -> None:
+    record.created.pop(path)
+    for name in [name for name in record.moved if below(name, path)]:
+        del record.moved[name]
+
+
+def _unrecorded(record: Record, path: str) -> None:
+    record.created.discard(path)
+
+
+def _renaming(record: Record, source: str, target: str) -> None:
+    for name, entry in list(record.created.below(source)):
+        record.created[target + name[len(source) :]] = entry
+
+
+def _moving(record: Record, source: str, target: str) -> None:
+    record.moved[target] = record.moved.get(source, source)
+
+
+def _renamed(record: Record, source: str, target: str) -> None:
+    taken = record.created.pop(source)
+    record.created.pop(target)
+    record.created.graft(target, taken)
+    record.moved.pop(source, None)
+    for name in [name for name in record.moved if below(name, source)]:
+        record.moved[target + name[len(source) :]] = record.moved.pop(name)
+
+
+def _saved(record: Record, path: str, backup: str | None) -> None:
+    record.saved[path] = backup
+
+
+def _restored(record: Record, path: str) -> None:
+    record.saved.pop(path, None)
+
+
+def _opened(record: Record, opened: dict[str, Any]) -> None:
+    record.opened = Opened(**opened)
+
+
+def _ended(record: Record) -> None:
+    record.ended = True
+
+
+# A rename is noted twice: before it the record holds both places, after it only the new one. So a
+# kill between the two loses track of neither; what is missing at one of them is no error.
+_APPLY = {
+    "open": _opened,
+    "+": _created,
+    "-": _gone,
+    "-1": _unrecorded,
+    "renaming": _renaming,
+    "moving": _moving,
+    ">": _renamed,
+    "saved": _saved,
+    "restored": _restored,
+    "end": _ended,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who wrote a journal."""
+
+    version: int
+    run_id: str
+    started: str
+    """ISO time of the run's start."""
+    host: str
+    worker: str
+
+
+class Journal:
+    """The journal of this process: opened with its first event, gone when nothing is outstanding."""
+
+    def __init__(self, directory: Path, run_id: str, worker: str, started: str) -> None:
+        self._directory = directory
+        self._header = Header(VERSION, run_id, started, socket.gethostname(), worker)
+        self._path = directory / f"{run_id}-{worker}{SUFFIX}"
+        self._fd: int | None = None
+        self._lock: FileLock | None = None
+        self._records: dict[int, Record] = {}
+
+    @property
+    def path(self) -> Path:
+        """Where the journal is, also before it exists."""
+        return self._path
+
+    @property
+    def backups(self) -> Path:
+        """Directory of the old content that ``restore`` puts back; beside the journal."""
+        return self._path.with_suffix(".saved")
+
+    def new_ledger(self, opened: Opened) -> Ledger:
+        """Begin the record of one storage object; nothing is written before its first event."""
+        number = len(self._records)
+        record = self._records[number] = Record(opened)
+        return Ledger(self, number, record)
+
+    def write(self, events: Iterable[Event]) -> None:
+        """Append events with one write; it reaches the kernel before this returns."""
+        if self._fd is None:
+            self._open()
+        assert self._fd is not None
+        os.write(self._fd, b"".join(_line(event) for event in events))
+
+    def _open(self) -> None:
+        # The lock is taken before the journal has its name, so nobody ever sees an unlocked journal
+        # of a living process.
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = lock_of(self._path)
+        self._lock.acquire(blocking=False)
+        beside = self._path.with_suffix(".new")
+        self._fd = os.open(
+            beside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        os.write(self._fd, _line(_header_fields(self._header)))
+        beside.rename(self._path)
+
+    def close(self) -> None:
+        """Drop the lock; the journal stays only when something in it is still outstanding."""
+        if self._fd is None:
+            return
+        os.close(self._fd)
+        self._fd = None
+        if all(record.is_empty() for record in self._records.values()):
+            remove(self._path)
+        assert self._lock is not None
+        self._lock.release()
+        if not self._path.exists():
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+
+
+class Ledger:
+    """The record of one storage object together with its lines in the journal."""
+
+    def __init__(self, journal: Journal, number: int, record: Record) -> None:
+        self._journal = journal
+        self._number = number
+        self._opened = False
+        self.record = record
+
+    def note(self, *events: Event, quietly: bool = False) -> None:
+        """Write events to the journal and apply them to the record.
+
+        Args:
+            events: each as ``(code, value, ...)``, without the storage's number.
+            quietly: only in memory, because a line written before covers it (an area).
+        """
+        numbered = [(code, self._number, *values) for code, *values in events]
+        if not quietly:
+            self._journal.write([*self._opening(), *numbered])
+        for event in numbered:
+            self.record.apply(event)
+
+    def _opening(self) -> Iterator[Event]:
+        if not self._opened:
+            self._opened = True
+            opened = self.record.opened
+            assert opened is not None
+            yield ("open", self._number, {name: getattr(opened, name) for name in Opened.__slots__})
+
+    def end(self) -> None:
+        """Note that what is still there stays on purpose: it is no remnant."""
+        if self._opened:
+            self.note(("end",))
+        self.record.ended = True
+
+    @property
+    def backups(self) -> Path:
+        """Directory for old content that ``restore`` puts back."""
+        return self._journal.backups
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A journal as read back."""
+
+    header: Header
+    records: tuple[Record, ...]
+    """Those with something outstanding."""
+    damaged: int
+    """Lines that could not be read, a torn last one not counted."""
+
+
+class UnreadableJournal(Exception):
+    """The file is no journal that this version knows."""
+
+
+def replay(path: Path) -> Replayed:
+    """Read a journal back; a torn last line is left out.
+
+    Raises:
+        UnreadableJournal: no header, or one of another version.
+        OSError: the file cannot be read.
+    """
+    *lines, _torn = path.read_bytes().split(b"\n")
+    header = _read_header(lines, path)
+    records: dict[int, Record] = {}
+    damaged = 0
+    for line in lines[1:]:
+        try:
+            event = json.loads(line)
+            records.setdefault(event[1], Record()).apply(event)
+        except (ValueError, LookupError, TypeError):
+            damaged += 1
+    outstanding = tuple(
+        record for record in records.values() if record.opened and not record.is_empty()
+    )
+    return Replayed(header, outstanding, damaged)
+
+
+def _read_header(lines: list[bytes], path: Path) -> Header:
+    try:
+        fields = json.loads(lines[0])
+        header = Header(*fields)
+    except (ValueError, TypeError, LookupError):
+        msg = f"{path}: not a journal of pytest-opendal, left alone"
+        raise UnreadableJournal(msg) from None
+    if header.version != VERSION:
+        msg = f"{path}: journal of version {header.version}, this is version {VERSION}, left alone"
+        raise UnreadableJournal(msg)
+    return header
+
+
+def _header_fields(header: Header) -> list[Any]:
+    return [getattr(header, name) for name in Header.__slots__]
+
+
+def _line(event: Iterable[Any]) -> bytes:
+    return json.dumps(list(event), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def lock_of(path: Path) -> FileLock:
+    """Return the lock that a living process holds on its journal; the kernel drops it with the process."""
+    from filelock import FileLock
+
+    return FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
+
+
+def remove(path: Path) -> None:
+    """Remove a journal and the old content kept beside it; the holder of its lock calls this."""
+    import shutil
+
+    path.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(".saved"), ignore_errors=True)

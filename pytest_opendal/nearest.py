@@ -1,0 +1,100 @@
+"""What to say of a path that is missing: the names that come nearest to it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from heapq import nlargest
+from typing import TYPE_CHECKING
+
+from pytest_opendal.digests import closing
+from pytest_opendal.errors import IsADirectory, NotADirectory, NotFound, StorageError
+from pytest_opendal.paths import as_directory, name_of, normalize, parents
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from pytest_opendal.paths import StrPath
+    from pytest_opendal.subject import Subject
+
+NEAREST = 5
+"""Names that are shown."""
+MOST_ENTRIES = 1000
+"""Entries of a directory among which they are looked for."""
+# difflib's own idea of a close match.
+_ALIKE = 0.6
+
+
+async def unless_missing(
+    storage: Subject, path: StrPath, problem: Awaitable[str | None]
+) -> str | None:
+    """Await what an assertion found wrong, or say that the path is missing or has no content."""
+    try:
+        return await problem
+    except (NotFound, NotADirectory):
+        return await missing(storage, path)
+    except IsADirectory:
+        return f"{storage.display(path)} is a directory, where a file is needed"
+
+
+async def missing(storage: Subject, path: StrPath) -> str:
+    """Say that a path does not exist, and what is there with a similar name."""
+    name = name_of(normalize(path))
+    for directory in (*parents(name), ""):
+        if names := await names_in(storage, directory):
+            listing = _Listing(storage.display(as_directory(directory)), names)
+            return _report(storage.display(path), listing, _step(name, directory))
+    return f"{storage.display(path)} does not exist, and no name near it is known"
+
+
+def _step(name: str, directory: str) -> str:
+    """Return the part of ``name`` that stands directly below ``directory``."""
+    return name.removeprefix(as_directory(directory)).partition("/")[0]
+
+
+async def names_in(storage: Subject, directory: str) -> list[str]:
+    """Return the names in a directory, at most `MOST_ENTRIES`; none when it cannot be listed."""
+    base = as_directory(directory)
+    names: set[str] = set()
+    with suppress(StorageError):
+        async with closing(storage.list(base or "/")) as entries:
+            async for entry in entries:
+                path = entry.lstrip("/")
+                if path.startswith(base) and path != base:
+                    names.add(path.removeprefix(base))
+                if len(names) >= MOST_ENTRIES:
+                    break
+    return sorted(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What a directory holds."""
+
+    directory: str
+    """As messages show it."""
+    names: list[str]
+
+
+def _report(path: str, listing: _Listing, wanted: str) -> str:
+    if near := _alike(wanted, listing.names):
+        return f"{path} does not exist\n  nearest in {listing.directory}: {', '.join(near)}"
+    return f"{path} does not exist\n  {listing.directory} holds: {enumeration(listing.names)}"
+
+
+def _alike(wanted: str, names: list[str]) -> list[str]:
+    """Return the names like ``wanted``, nearest first, whatever their case."""
+    matcher = SequenceMatcher(b=wanted.casefold())
+    scored = []
+    for name in names:
+        matcher.set_seq1(name_of(name).casefold())
+        scored.append((matcher.ratio(), name))
+    return [name for score, name in nlargest(NEAREST, scored) if score >= _ALIKE]
+
+
+def enumeration(names: list[str]) -> str:
+    """Join the first names with commas, and tell how many more there are."""
+    shown = ", ".join(names[:NEAREST])
+    more = len(names) - NEAREST
+    return f"{shown} ... and {more} more" if more > 0 else shown

@@ -1,0 +1,78 @@
+"""Paths of a storage: one spelling for each, none outside its root."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from pytest_opendal.errors import InvalidPath, PathEscape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+StrPath = str | os.PathLike[str]
+
+# C0 and C1 controls and the two Unicode line separators: servers store them and then cannot list.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def normalize(path: StrPath) -> str:
+    """Return the one spelling of ``path``: relative, ``/`` separated, ``/`` at the end of a directory.
+
+    The root is ``""``. A leading ``/`` means the root, ``\\`` is ``/``, ``.`` and doubled slashes are
+    folded, and ``..`` may go up only within the path.
+
+    Raises:
+        PathEscape: the path would leave the root.
+        InvalidPath: the path holds control characters.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        msg = f"a path is a str, not {type(text).__name__}: {text!r}"
+        raise InvalidPath(msg)
+    if _CONTROL.search(text):
+        msg = (
+            f"{text!r} holds a control character; some servers store such a name and cannot list it"
+        )
+        raise InvalidPath(msg)
+    parts: list[str] = []
+    pieces = text.replace("\\", "/").split("/")
+    for piece in pieces:
+        if piece == "..":
+            if not parts:
+                msg = f"{text!r} would leave the root of the storage"
+                raise PathEscape(msg)
+            parts.pop()
+        elif piece not in {"", "."}:
+            parts.append(piece)
+    trailing_slash = "/" if parts and pieces[-1] in {"", ".", ".."} else ""
+    return "/".join(parts) + trailing_slash
+
+
+def is_directory(path: str) -> bool:
+    """Whether a normalized path names a directory: the root, or a trailing slash."""
+    return path == "" or path.endswith("/")
+
+
+def name_of(path: str) -> str:
+    """Return a normalized path without its trailing slash, as records and reports spell it."""
+    return path.rstrip("/")
+
+
+def as_directory(path: str) -> str:
+    """Return a normalized path spelled as a directory; the root stays ``""``."""
+    return f"{name_of(path)}/" if path else ""
+
+
+def parents(path: str) -> Iterator[str]:
+    """Yield the names of the directories above a normalized path, nearest first, without the root."""
+    name = name_of(path)
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def below(path: str, directory: str) -> bool:
+    """Whether the name ``path`` is ``directory`` or lies below it; everything is below the root."""
+    return directory == "" or path == directory or path.startswith(f"{directory}/")

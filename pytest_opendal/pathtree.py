@@ -1,0 +1,122 @@
+"""A mapping of path names that knows what lies below a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+V = TypeVar("V")
+
+# A node is a dict from a name's next segment to its value, or to a node when something lies below;
+# a node's own value stands under "", which no segment is. Leaves cost one dict slot and a string.
+_Node = dict[str, Any]
+_OWN = ""
+_MISSING = object()
+
+
+class PathTree(Generic[V]):
+    """Maps ``/`` separated names to values (never dicts); the cost of a call does not grow with the tree."""
+
+    __slots__ = ("_root",)
+
+    def __init__(self) -> None:
+        self._root: _Node = {}
+
+    def __setitem__(self, name: str, value: V) -> None:
+        node, last = self._make_way(name)
+        below = node.get(last)
+        if isinstance(below, dict):
+            below[_OWN] = value
+        else:
+            node[last] = value
+
+    def _make_way(self, name: str) -> tuple[_Node, str]:
+        *above, last = name.split("/")
+        node = self._root
+        for segment in above:
+            child = node.get(segment, _MISSING)
+            if not isinstance(child, dict):
+                child = node[segment] = {} if child is _MISSING else {_OWN: child}
+            node = child
+        return node, last
+
+    def _find(self, name: str) -> Any:
+        node: Any = self._root
+        for segment in name.split("/"):
+            node = node.get(segment, _MISSING) if isinstance(node, dict) else _MISSING
+        return node
+
+    def get(self, name: str) -> V | None:
+        """Return the value of ``name``, or None."""
+        found = self._find(name)
+        if isinstance(found, dict):
+            found = found.get(_OWN, _MISSING)
+        return None if found is _MISSING else found
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.items())
+
+    def __bool__(self) -> bool:
+        return bool(self._root)
+
+    def items(self) -> Iterator[tuple[str, V]]:
+        """Yield all names and values, a name before those below it."""
+        yield from _walk(self._root, "")
+
+    def below(self, name: str) -> Iterator[tuple[str, V]]:
+        """Yield ``name`` and all below it; everything for ``""``."""
+        found = self._find(name) if name else self._root
+        if isinstance(found, dict):
+            yield from _walk(found, name)
+        elif found is not _MISSING:
+            yield name, found
+
+    def pop(self, name: str) -> Any:
+        """Take ``name`` and all below it out; give the result to `graft` to put it elsewhere."""
+        if not name:
+            taken, self._root = self._root, {}
+            return taken
+        taken = self._find(name)
+        if taken is _MISSING:
+            return None
+        self._prune(name.split("/"))
+        return taken
+
+    def discard(self, name: str) -> None:
+        """Take only ``name`` out; what lies below stays."""
+        found = self._find(name)
+        if isinstance(found, dict):
+            found.pop(_OWN, None)
+        elif found is not _MISSING:
+            self._prune(name.split("/"))
+
+    def _prune(self, segments: list[str]) -> None:
+        path = [self._root]
+        for segment in segments[:-1]:
+            path.append(path[-1][segment])
+        for node, segment in zip(reversed(path), reversed(segments), strict=True):
+            del node[segment]
+            if node:
+                return
+
+    def graft(self, name: str, taken: Any) -> None:
+        """Put what `pop` returned at ``name``, over what is there."""
+        if taken is not None:
+            node, last = self._make_way(name)
+            node[last] = taken
+
+
+def _walk(node: _Node, name: str) -> Iterator[tuple[str, Any]]:
+    if _OWN in node:
+        yield name, node[_OWN]
+    for segment, child in node.items():
+        path = f"{name}/{segment}" if name else segment
+        if isinstance(child, dict):
+            yield from _walk(child, path)
+        elif segment != _OWN:
+            yield path, child

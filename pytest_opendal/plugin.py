@@ -1,0 +1,180 @@
+"""The pytest plugin: options, fixtures and hooks. Every pytest run imports this, so it is light."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from pytest_opendal import options
+from pytest_opendal.errors import ConfigInvalid
+from pytest_opendal.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_opendal.session import Session
+    from pytest_opendal.settings import Lab
+    from pytest_opendal.storage import Storage
+
+T = TypeVar("T")
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+
+_FIXTURES = frozenset({"opendal", "opendal_session", "opendal_factory"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and their ini twins."""
+    group = parser.getgroup("opendal", "storages for hardware tests")
+    for option in options.TABLE:
+        if not option.ini_only:
+            group.addoption(option.flag, **option.arguments())
+        parser.addini(option.ini, option.help, type=option.ini_type, default=None)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks of `pytest_opendal.hookspecs`."""
+    from pytest_opendal import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options and declare the markers."""
+    for line in (
+        "opendal(storage=, isolation=, retention=, on_existing=): settings of the test's storage",
+        "opendal_capability(name, ...): skip where the storage lacks a capability of OpenDAL",
+    ):
+        config.addinivalue_line("markers", line)
+    sources = options.Sources(
+        config.getoption, config.getini, os.environ, config.invocation_params.dir, config.rootpath
+    )
+    config.stash[STATE] = State(config, _usage(options.resolve, sources))
+    config.pluginmanager.register(config.stash[STATE], "opendal-state")
+
+
+def _usage(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function; a mistake in the configuration becomes pytest's own usage error."""
+    try:
+        return function(*arguments)
+    except ConfigInvalid as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+class State:
+    """What the plugin knows before a test uses it; the rest is imported and begun with the first use."""
+
+    def __init__(self, config: pytest.Config, chosen: options.Options) -> None:
+        self.config = config
+        self.options = chosen
+        given = getattr(config, "workerinput", {}).get("opendal")
+        self.process = Process(*given) if given else Process.new()
+        self._session: Session | None = None
+        self._crashed = False
+
+    @property
+    def session(self) -> Session:
+        """What the plugin keeps once it is used."""
+        if self._session is None:
+            from pytest_opendal.session import Session
+
+            self._session = Session(self.config, self.options, self.process)
+            self.config.pluginmanager.register(self._session, "opendal-session")
+        return self._session
+
+    def is_asked_for(self) -> bool:
+        """Whether the run itself names a configuration or asks for something."""
+        chosen = self.options
+        return bool(chosen.config or chosen.reap or chosen.report or os.environ.get("OPENDAL_TEST"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Check a configuration that the run names before anything is collected."""
+        if self.is_asked_for():
+            _usage(self.session.start)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker which run it belongs to."""
+        worker = node.workerinput["workerid"]
+        node.workerinput["opendal"] = (self.process.run_id, self.process.started, worker)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Begin with the first worker that used a storage."""
+        notes = getattr(report, "opendal", None)
+        if notes and "workerinput" not in vars(self.config):
+            self.session.collect(notes)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Collect what a worker told at its end; of one that crashed only the journal tells."""
+        output = getattr(node, "workeroutput", None)
+        self._crashed |= output is None
+        if output and "opendal" in output:
+            self.session.collect(output["opendal"])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Begin after all when a worker crashed: its journal has to be looked at."""
+        if self._crashed:
+            self.session.start()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """Return what the plugin keeps once it is used."""
+    return config.stash[STATE].session
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once per ``--opendal-storage`` when several are given."""
+    names = metafunc.config.stash[STATE].options.storages
+    if len(names) > 1 and "opendal" in metafunc.fixturenames and not _is_settled(metafunc):
+        metafunc.parametrize("opendal", names, indirect=True)
+
+
+def _is_settled(metafunc: pytest.Metafunc) -> bool:
+    """Whether the test itself says which storage it runs on."""
+    return any("storage" in marker.kwargs for marker in metafunc.definition.iter_markers("opendal"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Check markers and storages of the collected tests before the first one runs."""
+    users = [item for item in items if _uses_storage(item)]
+    if users:
+        _usage(session_of(config).check_items, users)
+
+
+def _uses_storage(item: pytest.Item) -> bool:
+    return bool(
+        _FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        or next(item.iter_markers("opendal"), None)
+    )
+
+
+@pytest.fixture(scope="session")
+def opendal_config(request: pytest.FixtureRequest) -> Lab | Any:
+    """Configuration of the storages; override it to return a mapping, a path or a `Lab`."""
+    return session_of(request.config).lab(request)
+
+
+@pytest.fixture
+def opendal(request: pytest.FixtureRequest, opendal_config: Any) -> Storage:
+    """Storage of this test; what the test creates on it is removed when the test ends."""
+    session = session_of(request.config)
+    return session.hold(request, opendal_config, getattr(request, "param", None))
+
+
+@pytest.fixture(scope="session")
+def opendal_session(request: pytest.FixtureRequest, opendal_config: Any) -> Storage:
+    """Storage that keeps what is created on it until the session (of this worker) ends."""
+    return session_of(request.config).hold(request, opendal_config, None)
+
+
+@pytest.fixture
+def opendal_factory(request: pytest.FixtureRequest, opendal_config: Any) -> Callable[..., Storage]:
+    """Function that opens another storage for this test: ``opendal_factory("results")``."""
+    return partial(session_of(request.config).hold, request, opendal_config)

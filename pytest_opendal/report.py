@@ -1,0 +1,441 @@
+"""What a run leaves behind and what it did: facts as frozen records, their JSON, their merging."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pytest_opendal.conflicts import Claim, Conflict, ConflictFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = [
+    "Claim",
+    "Collector",
+    "Conflict",
+    "Leftover",
+    "Reason",
+    "Remnants",
+    "RunReport",
+    "StorageInfo",
+    "TestNote",
+    "to_json",
+    "user_properties",
+    "verdict",
+    "write_json",
+]
+
+
+class Reason(StrEnum):
+    """Why a resource is still there after its fixture ended."""
+
+    KEPT = "kept: retention all"
+    """The configuration keeps everything."""
+    KEPT_FAILED = "kept: retention failed"
+    """The configuration keeps the resources of failed tests, and the test failed."""
+    FAILED = "delete failed"
+    """It could not be removed; ``error`` says why."""
+    FOREIGN = "holds files of others"
+    """A directory of ours in which somebody else put something."""
+    MOVED = "moved there"
+    """It existed before and the test renamed it to here."""
+    CRASHED = "worker crashed"
+    """The worker that made it died, and the configuration keeps the resources of failed tests."""
+    REMNANT = "remnant"
+    """A run that died left it."""
+
+    @property
+    def fails_run(self) -> bool:
+        """Whether ``--opendal-leftovers=error`` fails the run for it."""
+        return self not in _HARMLESS
+
+
+# A test whose worker crashed has failed, so what is kept of it is what `retention: failed` keeps.
+_HARMLESS = frozenset({Reason.KEPT_FAILED, Reason.CRASHED, Reason.FOREIGN, Reason.REMNANT})
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One resource still there after its fixture ended; all values are builtins."""
+
+    storage: str
+    """Name of the storage in the configuration."""
+    path: str
+    """Path below the storage's root, without slashes at its ends."""
+    kind: str
+    """``file`` or ``dir``."""
+    size: int | None
+    """Bytes, None for a directory or when the storage did not tell."""
+    test: str
+    """Node id of the test, or "" for a resource of ``opendal_session``."""
+    worker: str
+    """Worker id under xdist (``gw0``), else ``main``."""
+    reason: Reason
+    error: str | None = None
+    """One line, when ``reason`` is a failed deletion."""
+    holds: tuple[str, ...] = ()
+    """For ``holds files of others``: what they put there (at most 20 paths)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remnants:
+    """What one dead run left, as its journal tells."""
+
+    run_id: str
+    started: str
+    """ISO time."""
+    host: str
+    storage: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageInfo:
+    """One storage of the configuration as the header and the report name it; nothing secret."""
+
+    name: str
+    scheme: str
+    location: str
+    """Endpoint, bucket and root, or the exporter's driver; never credentials."""
+    opendal: str
+    """Version of opendal that reaches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """All that a run tells, merged over its workers."""
+
+    run_id: str
+    storages: tuple[StorageInfo, ...]
+    created: int
+    """Resources that tests made."""
+    removed: int
+    """Of those, how many the tests or the cleanup removed."""
+    leftovers: tuple[Leftover, ...]
+    remnants: tuple[Remnants, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TestNote:
+    """What one process tells about one test; it crosses xdist on the test's teardown report."""
+
+    __test__: ClassVar[bool] = False
+
+    test: str
+    """Node id of the test, or "" for ``opendal_session``."""
+    worker: str
+    """Worker id under xdist (``gw0``), else ``main``."""
+    created: int = 0
+    """Resources that it made."""
+    removed: int = 0
+    """Of those, how many it or its cleanup removed."""
+    leftovers: tuple[Leftover, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """What it held on storages that it shared with other workers (``isolation: none``)."""
+    directories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Directories it made, by storage, where directories are real."""
+    storages: tuple[StorageInfo, ...] = ()
+    """The storages it used."""
+
+    def to_builtins(self) -> tuple[Any, ...]:
+        """Return the note as tuples of builtins, which is what xdist can carry.
+
+        Leftovers and claims go as columns: execnet pays for every object, in pure Python.
+        """
+        return (
+            self.test,
+            self.worker,
+            self.created,
+            self.removed,
+            _pack_leftovers(self.leftovers),
+            _pack_claims(self.claims),
+            tuple((storage, tuple(names)) for storage, names in self.directories.items()),
+            tuple((s.name, s.scheme, s.location, s.opendal) for s in self.storages),
+        )
+
+    @classmethod
+    def from_builtins(cls, data: Any) -> TestNote:
+        """Return the note that ``to_builtins`` turned into ``data``."""
+        test, worker, created, removed, leftovers, claims, directories, storages = data
+        return cls(
+            test=test,
+            worker=worker,
+            created=created,
+            removed=removed,
+            leftovers=tuple(_unpack_leftovers(leftovers)),
+            claims=tuple(_unpack_claims(claims)),
+            directories={storage: tuple(names) for storage, names in directories},
+            storages=tuple(StorageInfo(*values) for values in storages),
+        )
+
+
+def _shared(left: Leftover) -> tuple[Any, ...]:
+    """Return what neighbouring leftovers of one test have in common."""
+    return left.storage, left.kind, left.test, left.worker, str(left.reason), left.holds
+
+
+def _pack_leftovers(leftovers: Iterable[Leftover]) -> tuple[Any, ...]:
+    packed = []
+    for shared, group in groupby(leftovers, key=_shared):
+        members = list(group)
+        paths = tuple([member.path for member in members])
+        sizes = tuple([member.size for member in members])
+        packed.append((shared, paths, sizes, _pack_errors(members)))
+    return tuple(packed)
+
+
+def _pack_errors(leftovers: list[Leftover]) -> tuple[str | None, ...]:
+    """Return the errors, or nothing at all where there is none."""
+    errors = tuple([left.error and _encodable(left.error) for left in leftovers])
+    return errors if any(errors) else ()
+
+
+def _encodable(text: str) -> str:
+    # An error may quote a local file name that is no Unicode; execnet would fail on it.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _unpack_leftovers(packed: Any) -> Iterator[Leftover]:
+    for (storage, kind, test, worker, why, holds), paths, sizes, errors in packed:
+        reason = Reason(why)
+        rows = zip(paths, sizes, errors or repeat(None), strict=False)
+        for path, size, error in rows:
+            yield Leftover(storage, path, kind, size, test, worker, reason, error, tuple(holds))
+
+
+def _pack_claims(claims: Iterable[Claim]) -> tuple[Any, ...]:
+    packed = []
+    for storage, group in groupby(claims, key=lambda claim: claim.storage):
+        _, paths, starts, ends = zip(*group, strict=True)
+        packed.append((storage, paths, starts, ends))
+    return tuple(packed)
+
+
+def _unpack_claims(packed: Any) -> Iterator[Claim]:
+    for storage, *columns in packed:
+        for path, start, end in zip(*columns, strict=True):
+            yield Claim(storage, path, start, end)
+
+
+def user_properties(note: TestNote) -> list[tuple[str, str]]:
+    """Return the properties that a test's report carries, so that JUnit XML has its leftovers."""
+    return [("opendal_leftover", f"{left.storage}:{left.path}") for left in note.leftovers]
+
+
+class Collector:
+    """Merges the notes of one run, in the controller or in the only process."""
+
+    def __init__(self, run_id: str, storages: Iterable[StorageInfo] = ()) -> None:
+        """Start with the storages of the configuration; notes add to them and know them better."""
+        self._run_id = run_id
+        self._configured = {info.name: info for info in storages}
+        self._used: dict[str, StorageInfo] = {}
+        self._created = 0
+        self._removed = 0
+        self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
+        self._directories: dict[str, set[str]] = {}
+        self._finder = ConflictFinder()
+        self._remnants: dict[tuple[str, str, str], Remnants] = {}
+
+    def add(self, note: TestNote) -> None:
+        """Take in what one process tells about one test."""
+        self._created += note.created
+        self._removed += note.removed
+        for info in note.storages:
+            self._used.setdefault(info.name, info)
+        for leftover in note.leftovers:
+            self.add_leftover(leftover)
+        for storage, names in note.directories.items():
+            self._directories.setdefault(storage, set()).update(names)
+        self._add_claims(note)
+
+    def _add_claims(self, note: TestNote) -> None:
+        places = {info.name: f"{info.scheme} {info.location}" for info in note.storages}
+        for storage, path, start, end in note.claims:
+            self._finder.add(
+                storage,
+                places.get(storage, storage),
+                path,
+                worker=note.worker,
+                test=note.test,
+                start=start,
+                end=end,
+            )
+
+    def add_leftover(self, leftover: Leftover) -> None:
+        """Take in one leftover; it replaces what was known of that path, test and worker."""
+        key = (leftover.storage, leftover.test, leftover.path, leftover.worker)
+        self._leftovers[key] = leftover
+
+    def add_remnants(self, remnants: Iterable[Remnants]) -> None:
+        """Take in what runs that died have left; each run and storage counts once."""
+        for found in remnants:
+            self._remnants[found.run_id, found.host, found.storage] = found
+
+    def discard(self, storage: str, paths: Iterable[str], *, worker: str | None = None) -> int:
+        """Forget leftovers that have been removed since, and count them as removed.
+
+        With ``worker``, only those of that worker: where each worker has a board of its own, a
+        path is one resource per worker. One call takes all paths: it walks over all leftovers.
+        """
+        gone = frozenset(paths)
+        keys = [
+            key
+            for key, left in self._leftovers.items()
+            if left.storage == storage and left.path in gone and worker in {None, left.worker}
+        ]
+        for key in keys:
+            del self._leftovers[key]
+        self._removed += len(keys)
+        return len(keys)
+
+    def replace_leftovers(self, storage: str, leftovers: Iterable[Leftover]) -> None:
+        """Put ``leftovers`` in the place of all that was known of ``storage``; counts stay."""
+        self._leftovers = {
+            key: left for key, left in self._leftovers.items() if left.storage != storage
+        }
+        for leftover in leftovers:
+            self.add_leftover(leftover)
+
+    def leftovers(self, storage: str | None = None) -> tuple[Leftover, ...]:
+        """Return the leftovers known so far, ordered by storage, test and path."""
+        return tuple(
+            left
+            for _, left in sorted(self._leftovers.items(), key=lambda item: item[0])
+            if storage in {None, left.storage}
+        )
+
+    def directories(self, storage: str) -> list[str]:
+        """Return the directories that tests made on ``storage``, children before parents."""
+        names = self._directories.get(storage, ())
+        return sorted(names, key=lambda name: (-name.count("/"), name))
+
+    def result(self) -> RunReport:
+        """Return all that is known."""
+        return RunReport(
+            run_id=self._run_id,
+            storages=tuple((self._configured | self._used).values()),
+            created=self._created,
+            removed=self._removed,
+            leftovers=self.leftovers(),
+            remnants=tuple(found for _, found in sorted(self._remnants.items())),
+            conflicts=self._finder.conflicts(),
+        )
+
+
+def verdict(report: RunReport) -> int:
+    """Return how many leftovers fail the run under ``--opendal-leftovers=error``."""
+    return sum(left.reason.fails_run for left in report.leftovers)
+
+
+def to_json(report: RunReport) -> dict[str, Any]:
+    """Return the document that ``--opendal-report`` writes."""
+    return {
+        "version": 1,
+        "run_id": report.run_id,
+        "storages": [_storage_json(info) for info in report.storages],
+        "created": report.created,
+        "removed": report.removed,
+        "leftovers": [_leftover_json(left) for left in report.leftovers],
+        "remnants": [_remnants_json(found) for found in report.remnants],
+        "conflicts": [_conflict_json(conflict) for conflict in report.conflicts],
+    }
+
+
+def _storage_json(info: StorageInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "scheme": info.scheme,
+        "location": info.location,
+        "opendal": info.opendal,
+    }
+
+
+def _leftover_json(left: Leftover) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "storage": left.storage,
+        "path": left.path,
+        "kind": left.kind,
+        "size": left.size,
+        "test": left.test,
+        "worker": left.worker,
+        "reason": str(left.reason),
+        "error": left.error,
+    }
+    return document | {"holds": list(left.holds)} if left.holds else document
+
+
+def _remnants_json(found: Remnants) -> dict[str, Any]:
+    return {
+        "run_id": found.run_id,
+        "started": found.started,
+        "host": found.host,
+        "storage": found.storage,
+        "count": found.count,
+    }
+
+
+def _conflict_json(conflict: Conflict) -> dict[str, Any]:
+    return {
+        "storage": conflict.storage,
+        "path": conflict.path,
+        "tests": list(conflict.tests),
+        "workers": list(conflict.workers),
+    }
+
+
+def write_json(path: str | os.PathLike[str], report: RunReport) -> None:
+    """Write the document of ``--opendal-report``; readers never see half of it.
+
+    Raises:
+        OSError: it cannot be written; the message is one line that names the path.
+    """
+    target = Path(path)
+    text = "".join(_json_text(to_json(report)))
+    try:
+        if _is_special(target):
+            target.write_text(text, encoding="utf-8")
+        else:
+            _replace(Path(os.path.realpath(target)), text)
+    except OSError as error:
+        msg = f"cannot write the opendal report {target}: {error.strerror or error}"
+        raise OSError(msg) from error
+
+
+def _json_text(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield JSON with one record a line: to grep and to compare, and far quicker than indent."""
+    import json
+
+    separator = "{"
+    for key, value in document.items():
+        yield f"{separator}\n  {json.dumps(key)}: "
+        separator = ","
+        if isinstance(value, list) and value:
+            yield "[\n    " + ",\n    ".join(map(json.dumps, value)) + "\n  ]"
+        else:
+            yield json.dumps(value)
+    yield "\n}\n"
+
+
+def _is_special(path: Path) -> bool:
+    # /dev/stdout and pipes are written to; as root, a replace would destroy the device.
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,0 +1,396 @@
+"""The storage that a test holds: the methods of Jumpstarter's ``OpendalClient``, and more."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_opendal import assertions, errors, files
+from pytest_opendal.backends.protocol import Operation, WriteOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+
+    from pytest_opendal.core import AsyncStorage
+    from pytest_opendal.files import Mode, StorageFile
+    from pytest_opendal.loop import LoopThread
+    from pytest_opendal.models import Capability, Metadata, PresignedRequest
+    from pytest_opendal.paths import StrPath
+
+# pytest then shows the line of the test, not these frames and what they hold.
+__tracebackhide__ = True
+
+T = TypeVar("T")
+
+_BATCH = 1000
+
+
+class Storage:
+    """A storage; every operation is tracked, and what a test made is removed when its fixture ends.
+
+    Paths are relative to the storage's root (or to the isolation area) and ``/`` separated; a trailing
+    ``/`` means a directory. All methods raise the errors of `pytest_opendal.errors`.
+    """
+
+    def __init__(self, core: AsyncStorage, loop: LoopThread) -> None:
+        self._core = core
+        self._loop = loop
+        self._open_files: list[StorageFile] = []
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """Name of the storage in the configuration."""
+        return self._core.name
+
+    def __repr__(self) -> str:
+        settings = self._core.connection.settings
+        return f"<Storage {self.name!r}: {settings.location}>"
+
+    def __reduce__(self) -> Any:
+        msg = "a storage cannot be pickled: it would carry its credentials; open one in the other process"
+        raise TypeError(msg)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            coroutine.close()
+            msg = f"{self.name}: this storage was closed when its fixture ended"
+            raise errors.StorageError(msg)
+        try:
+            return self._loop.run(coroutine)
+        except (errors.StorageError, AssertionError, ValueError, TypeError) as error:
+            # The frames below hold the backend; with --showlocals its reprs would be printed.
+            if error.__cause__ is not None:
+                error.__cause__.with_traceback(None)
+            raise error.with_traceback(None) from error.__cause__
+
+    def close(self) -> builtins.list[str]:
+        """Give up files that were opened for writing and never closed; return their paths."""
+        forgotten = [file for file in self._open_files if not file.closed]
+        for file in forgotten:
+            file.discard()
+        self._closed = True
+        return [file.path for file in forgotten if file.writable()]
+
+    # -- reading
+
+    def read_bytes(
+        self,
+        path: StrPath,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+    ) -> bytes:
+        """Return the content of a file, or a range of it.
+
+        Args:
+            path: the file.
+            offset: first byte to return.
+            size: how many bytes to return; all that follow by default.
+            if_match: read only if the file's etag is this one.
+            if_none_match: read only if the file's etag is another one.
+
+        Raises:
+            NotFound: there is no such file.
+            ConditionNotMatch: the etag is not as demanded.
+        """
+        return self._run(
+            self._core.read_bytes(
+                path, offset=offset, size=size, if_match=if_match, if_none_match=if_none_match
+            )
+        )
+
+    def read_into_path(self, src: StrPath, dst: StrPath, operator: Any = None) -> None:
+        """Copy the file ``src`` to the local path ``dst``.
+
+        Args:
+            src: file of this storage.
+            dst: local path; it is complete or untouched afterwards.
+            operator: an ``opendal.Operator`` that ``dst`` belongs to, instead of this machine's files.
+        """
+        self._run(self._core.read_into_path(src, dst, operator))
+
+    def stat(
+        self, path: StrPath, *, if_match: str | None = None, if_none_match: str | None = None
+    ) -> Metadata:
+        """Return the metadata of a file or directory.
+
+        Raises:
+            NotFound: nothing is there.
+            ConditionNotMatch: the etag is not as demanded.
+        """
+        return self._run(self._core.stat(path, if_match=if_match, if_none_match=if_none_match))
+
+    def hash(self, path: StrPath, algo: str = "sha256") -> str:
+        """Return the hex digest of a file's content; ``algo`` is any of hashlib with a fixed length."""
+        return self._run(self._core.hash(path, algo))
+
+    def exists(self, path: StrPath) -> bool:
+        """Whether a file or directory is there."""
+        return self._run(self._core.exists(path))
+
+    def list(self, path: StrPath, *, recursive: bool = False) -> Generator[str, None, None]:
+        """Yield the paths directly below a directory (or all), the directory itself first.
+
+        ``list("x")`` is the file or the directory ``x``, never its siblings. Directories end with
+        ``/``. What is missing yields nothing. The order is the service's.
+        """
+        self._core.resolve(path, "list")
+        return self._iterate(self._core.list(path, recursive=recursive))
+
+    def scan(self, path: StrPath) -> Generator[str, None, None]:
+        """Yield all paths below a directory, the directory itself first."""
+        return self.list(path, recursive=True)
+
+    def _iterate(self, entries: AsyncGenerator[str, None]) -> Generator[str, None, None]:
+        try:
+            while batch := self._run(_take(entries, _BATCH)):
+                yield from batch
+        finally:
+            self._loop.run(entries.aclose())
+
+    def capability(self) -> Capability:
+        """Return what the service can do."""
+        return self._run(self._core.capability())
+
+    def wait_until(
+        self,
+        path: StrPath,
+        timeout: float | None = None,
+        *,
+        condition: Callable[[Metadata], object] | None = None,
+    ) -> Metadata:
+        """Wait for what somebody else writes, and return its metadata.
+
+        Args:
+            path: file or directory that appears later.
+            timeout: seconds to wait; the storage's ``timeout`` by default.
+            condition: asked with the metadata until it is true.
+
+        Raises:
+            StorageTimeout: it did not come in time.
+        """
+        return self._run(self._core.wait_until(path, timeout, condition=condition))
+
+    # -- writing
+
+    def write_bytes(
+        self,
+        path: StrPath,
+        data: bytes,
+        *,
+        content_type: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        if_not_exists: bool = False,
+    ) -> None:
+        """Store ``data`` as the file ``path``; the options are stored with it where the service can.
+
+        Raises:
+            Unsupported: the service, or opendal 0.45, cannot store an option.
+            ConditionNotMatch: the file exists and ``if_not_exists`` was asked for.
+        """
+        options = WriteOptions(
+            content_type, cache_control, content_disposition, user_metadata, if_not_exists
+        )
+        self._run(self._core.write_bytes(path, bytes(data), options))
+
+    def write_from_path(
+        self,
+        dst: StrPath,
+        src: StrPath,
+        operator: Any = None,
+        *,
+        content_type: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        if_not_exists: bool = False,
+    ) -> None:
+        """Store a local file as the file ``dst``, in constant memory where the service takes parts.
+
+        Args:
+            dst: file of this storage.
+            src: local path, or an http(s) URL.
+            operator: an ``opendal.Operator`` that ``src`` belongs to, instead of this machine's files.
+            content_type, cache_control, content_disposition, user_metadata, if_not_exists: as in
+                `write_bytes`.
+
+        Raises:
+            NotFound: there is no such local file; ``dst`` is untouched.
+        """
+        options = WriteOptions(
+            content_type, cache_control, content_disposition, user_metadata, if_not_exists
+        )
+        self._run(self._core.write_from_path(dst, src, operator, options))
+
+    def open(self, path: StrPath, mode: Mode = "rb", **options: Any) -> StorageFile:
+        """Open a file; also a context manager.
+
+        Args:
+            path: the file.
+            mode: ``rb wb ab``, or ``r w a`` for UTF-8 text.
+            options: as in `write_bytes`.
+
+        What is written is published at close, all of it or nothing: an exception inside ``with``, or
+        a file that is never closed, leaves the storage as it was.
+
+        Raises:
+            NotFound: mode is for reading and there is no such file.
+            Unsupported: mode is for appending and the service would overwrite.
+        """
+        if mode not in {"rb", "wb", "ab", "r", "w", "a"}:
+            msg = f"mode {mode!r} is not one of rb, wb, ab, r, w, a"
+            raise ValueError(msg)
+        file = self._run(
+            files.open_file(self._core, path, mode, WriteOptions(**options), self._run)
+        )
+        self._open_files = [*(other for other in self._open_files if not other.closed), file]
+        return file
+
+    def create_dir(self, path: StrPath) -> None:
+        """Make a directory and those above it; one that exists is left as it is."""
+        self._run(self._core.create_dir(path))
+
+    def register_path(self, path: StrPath) -> None:
+        """Track what the device itself will write, so that it is removed with the rest.
+
+        A path with a trailing slash that does not exist yet is a directory whose whole content is ours.
+        """
+        self._run(self._core.register_path(path))
+
+    def ensure(self, path: StrPath, source: StrPath) -> bool:
+        """Upload the local file ``source`` unless ``path`` has the same size and content already.
+
+        Returns:
+            Whether it was uploaded.
+        """
+        return self._run(self._core.ensure(path, source))
+
+    # -- copying, moving, removing
+
+    def copy(self, source: StrPath, target: StrPath) -> None:
+        """Copy a file, or a directory with all below it."""
+        self._run(self._core.copy(source, target))
+
+    def rename(self, source: StrPath, target: StrPath) -> None:
+        """Move a file, or a directory with all below it."""
+        self._run(self._core.rename(source, target))
+
+    def delete(self, path: StrPath) -> None:
+        """Remove a file or an empty directory; what is missing is no error."""
+        self._run(self._core.delete(path))
+
+    def remove_all(self, path: StrPath) -> None:
+        """Remove a file, or a directory with all below it, but no sibling ``xy`` of ``x``.
+
+        Raises:
+            Protected: the root of a shared storage, or what ``protect`` names.
+        """
+        self._run(self._core.remove_all(path))
+
+    # -- presigning
+
+    def presign_stat(self, path: StrPath, expire_second: int) -> PresignedRequest:
+        """Sign a HEAD request that works without credentials for ``expire_second`` seconds."""
+        return self._run(self._core.presign("stat", path, expire_second))
+
+    def presign_read(self, path: StrPath, expire_second: int) -> PresignedRequest:
+        """Sign a GET request that works without credentials for ``expire_second`` seconds."""
+        return self._run(self._core.presign("read", path, expire_second))
+
+    def presign_write(self, path: StrPath, expire_second: int) -> PresignedRequest:
+        """Sign a PUT request that works without credentials for ``expire_second`` seconds.
+
+        The path counts as created from now on.
+        """
+        return self._run(self._core.presign("write", path, expire_second))
+
+    def presign_delete(self, path: StrPath, expire_second: int) -> PresignedRequest:
+        """Sign a DELETE request that works without credentials for ``expire_second`` seconds."""
+        return self._run(self._core.presign("delete", path, expire_second))
+
+    # -- tracking and assertions
+
+    def get_created_resources(self) -> set[str]:
+        """Return the files and directories that this storage object created and did not remove."""
+        return self._core.created()
+
+    def assert_exists(self, path: StrPath) -> None:
+        """Fail unless a file or directory is there; the message shows the nearest names."""
+        self._run(assertions.assert_exists(self._core, path))
+
+    def assert_absent(self, path: StrPath) -> None:
+        """Fail if a file or directory is there; the message shows what it is."""
+        self._run(assertions.assert_absent(self._core, path))
+
+    def assert_hash(
+        self, path: StrPath, expected: str | bytes | os.PathLike[str], algo: str = "sha256"
+    ) -> None:
+        """Fail unless a file's content is the expected one.
+
+        Args:
+            path: the file.
+            expected: hex digest, ``"md5:..."``, the content itself, or a local path (no str).
+            algo: algorithm of a digest without prefix.
+        """
+        self._run(assertions.assert_hash(self._core, path, expected, algo))
+
+    def assert_stat(self, path: StrPath, **fields: object) -> None:
+        """Fail unless all ``fields`` of the metadata are as expected.
+
+        Args:
+            path: file or directory.
+            fields: any field of `Metadata`, and ``mode="file"`` or ``"dir"``; a callable is asked.
+        """
+        self._run(assertions.assert_stat(self._core, path, **fields))
+
+    def assert_tree(self, path: StrPath, tree: Mapping[str, bytes | str | None]) -> None:
+        """Fail unless exactly the named files are below a directory, with the expected content.
+
+        Args:
+            path: the directory.
+            tree: relative path to content, digest (``"md5:..."``, sha256 hex), or None (any content).
+        """
+        self._run(assertions.assert_tree(self._core, path, tree))
+
+    def assert_presign(
+        self,
+        path: StrPath,
+        operation: Operation = "read",
+        expire_second: int = 60,
+        *,
+        content: bytes | os.PathLike[str] | None = None,
+        fetch: bool = True,
+    ) -> PresignedRequest:
+        """Sign a request, check it, and perform it as a stranger without credentials would.
+
+        Args:
+            path: the file.
+            operation: ``read``, ``stat``, ``write`` or ``delete``.
+            expire_second: seconds that the request is valid.
+            content: what a read must return (by default what the storage holds), or a write sends.
+            fetch: whether to perform the request.
+
+        Returns:
+            The signed request.
+
+        Raises:
+            Unsupported: the service cannot sign this operation.
+        """
+        return self._run(
+            assertions.assert_presign(
+                self._core, path, operation, expire_second, content=content, fetch=fetch
+            )
+        )
+
+
+async def _take(entries: AsyncGenerator[str, None], most: int) -> list[str]:
+    taken: builtins.list[str] = []
+    while len(taken) < most and (entry := await anext(entries, None)) is not None:
+        taken.append(entry)
+    return taken

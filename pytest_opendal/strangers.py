@@ -1,0 +1,318 @@
+"""A signed request performed as a stranger would: a fresh connection and nothing but the request.
+
+No cookies, no credentials, no proxy of the environment, no redirect followed, and no header beyond
+the signed ones and those that HTTP needs: with urllib's default ``Content-Type`` some S3 servers
+store an empty file. Written on asyncio's streams, not with http.client in a thread, because a
+thread that waits for a silent server cannot be stopped, and would hold up Ctrl-C and the end of
+the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import io
+import re
+import ssl
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage, parse_headers
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from pytest_opendal.digests import closing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from pytest_opendal.digests import Content
+    from pytest_opendal.models import PresignedRequest
+
+CHUNK = 256 * 1024
+"""Bytes of a body that are read at a time."""
+# Bytes of an answer before its body, and of the body of an error that are looked at.
+_HEAD = 64 * 1024
+_EXPLANATION = 16 * 1024
+# Characters of a server's own words that a message repeats.
+_WORDS = 300
+# Seconds in which a body that must not be there would have come: servers send it with the head.
+_STRAY = 0.2
+_STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: ([^\r\n]*))?\s*")
+_FIRST_FINAL_STATUS = 200
+_BODILESS = {204, 304}
+
+
+class NoAnswer(Exception):
+    """The server gave no HTTP answer; the text says why, and holds no query and no header."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """What the server answered; the body can be iterated once, while the connection is open."""
+
+    status: int
+    reason: str
+    headers: HTTPMessage
+    body: AsyncGenerator[bytes]
+    """Chunks; ends early without an error when the server hangs up early."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that ``Content-Length`` promises, None when it does not."""
+        text = self.headers.get("content-length", "").strip()
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def location(self) -> str:
+        """Where a redirect points to, without its query; "" when the answer is none."""
+        return place(self.headers.get("location", ""))
+
+
+@asynccontextmanager
+async def ask(
+    request: PresignedRequest, seconds: float, content: Content | None = None
+) -> AsyncGenerator[Answer]:
+    """Perform a signed request and give what the server answers.
+
+    Args:
+        request: what was signed.
+        seconds: to connect, to send or receive each chunk, and to begin the answer.
+        content: body to send.
+
+    Raises:
+        NoAnswer: no connection, silence for ``seconds``, or something that is no HTTP; iterating
+            the body raises it too.
+    """
+    peer = await _connect(urlsplit(request.url), seconds)
+    try:
+        head = await _exchange(peer, _request_head(request, content), content)
+        body = _in_time(_body(peer.reader, request.method, head), peer)
+        async with aclosing(body):
+            yield Answer(head.status, head.reason, head.headers, body)
+    finally:
+        peer.writer.transport.abort()
+        with suppress(OSError):
+            await peer.writer.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """A connection, and how long to wait for the other side."""
+
+    host: str
+    seconds: float
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+async def _connect(parts: SplitResult, seconds: float) -> _Peer:
+    host = parts.hostname or ""
+    with _as_no_answer(host, seconds):
+        async with asyncio.timeout(seconds):
+            tls = None
+            if parts.scheme == "https":
+                tls = await asyncio.to_thread(ssl.create_default_context)
+            port = parts.port or (443 if tls else 80)
+            streams = await asyncio.open_connection(host, port, ssl=tls, limit=_HEAD)
+    return _Peer(host, seconds, *streams)
+
+
+@contextmanager
+def _as_no_answer(host: str, seconds: float) -> Iterator[None]:
+    """Turn what a connection can raise into `NoAnswer`, without a cause that holds the request."""
+    try:
+        yield
+    except TimeoutError:
+        why = f"{host} did not answer within {seconds:g} s"
+    except ssl.SSLError as error:
+        why = f"no TLS connection with {host}: {error.reason or error}"
+    except OSError as error:
+        why = f"no connection with {host}: {error.strerror or type(error).__name__}"
+    except asyncio.IncompleteReadError:
+        why = f"{host} hung up before it answered"
+    except (HTTPException, ValueError):
+        why = f"{host} did not answer in HTTP"
+    else:
+        return
+    raise NoAnswer(why) from None
+
+
+def _request_head(request: PresignedRequest, content: Content | None) -> bytes:
+    parts = urlsplit(request.url)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    signed = {name.lower() for name in request.headers}
+    headers = {"Host": parts.netloc.rpartition("@")[2], "Connection": "close"}
+    if content is not None:
+        headers["Content-Length"] = str(content.size)
+    own = {name: value for name, value in headers.items() if name.lower() not in signed}
+    lines = [f"{name}: {value}" for name, value in {**own, **request.headers}.items()]
+    return "\r\n".join([f"{request.method} {target} HTTP/1.1", *lines, "", ""]).encode()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Head:
+    """An answer up to its body."""
+
+    status: int
+    reason: str
+    headers: HTTPMessage
+
+
+async def _exchange(peer: _Peer, request_head: bytes, content: Content | None) -> _Head:
+    """Send while listening: a server may refuse, and hang up, before it has read everything."""
+    head = asyncio.ensure_future(_read_head(peer.reader))
+    try:
+        # What the server said before it hung up or stopped reading counts.
+        with suppress(ConnectionError, TimeoutError):
+            peer.writer.write(request_head)
+            await _send(peer, content, head)
+        with _as_no_answer(peer.host, peer.seconds):
+            return await asyncio.wait_for(head, peer.seconds)
+    finally:
+        head.cancel()
+
+
+async def _send(peer: _Peer, content: Content | None, head: asyncio.Future[_Head]) -> None:
+    if content is None:
+        return
+    async with closing(content.stream()) as chunks:
+        async for chunk in chunks:
+            if head.done():
+                return
+            peer.writer.write(chunk)
+            await asyncio.wait_for(peer.writer.drain(), peer.seconds)
+
+
+async def _read_head(reader: asyncio.StreamReader) -> _Head:
+    while True:
+        found = _STATUS_LINE.fullmatch(await _line(reader))
+        if found is None:
+            raise ValueError("no status line")
+        headers = parse_headers(io.BytesIO(await _header_lines(reader)))
+        status = int(found[1])
+        if status >= _FIRST_FINAL_STATUS:
+            return _Head(status, (found[2] or b"").decode("latin-1").strip(), headers)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise asyncio.IncompleteReadError(line, None)
+    return line
+
+
+async def _header_lines(reader: asyncio.StreamReader) -> bytes:
+    lines = bytearray()
+    while (line := await _line(reader)).strip(b"\r\n"):
+        lines += line
+        if len(lines) > _HEAD:
+            raise ValueError("headers without end")
+    return bytes(lines)
+
+
+def _body(reader: asyncio.StreamReader, method: str, head: _Head) -> AsyncGenerator[bytes]:
+    if method == "HEAD" or head.status in _BODILESS:
+        return _stray(reader)
+    if "chunked" in head.headers.get("transfer-encoding", "").lower():
+        return _chunked(reader)
+    length = head.headers.get("content-length")
+    return _sized(reader, int(length) if length is not None else None)
+
+
+async def _stray(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+    """Yield what a server sends where no body may be."""
+    with suppress(TimeoutError, ConnectionError):
+        if chunk := await asyncio.wait_for(reader.read(CHUNK), _STRAY):
+            yield chunk
+
+
+async def _sized(reader: asyncio.StreamReader, size: int | None) -> AsyncGenerator[bytes]:
+    """Yield ``size`` bytes, fewer when the server hangs up, or all until then when None."""
+    left = CHUNK if size is None else size
+    while left and (chunk := await reader.read(min(left, CHUNK))):
+        yield chunk
+        left -= 0 if size is None else len(chunk)
+
+
+async def _chunked(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+    while size := int((await _line(reader)).partition(b";")[0], 16):
+        async for chunk in _sized(reader, size):
+            yield chunk
+        await _line(reader)
+
+
+async def _in_time(body: AsyncGenerator[bytes], peer: _Peer) -> AsyncGenerator[bytes]:
+    """Give each chunk its seconds."""
+    async with aclosing(body):
+        while True:
+            with _as_no_answer(peer.host, peer.seconds):
+                chunk = await asyncio.wait_for(anext(body, b""), peer.seconds)
+            if not chunk:
+                return
+            yield chunk
+
+
+def place(url: str) -> str:
+    """Return a URL as messages show it: without user, password and the text of its query."""
+    parts = urlsplit(url)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+    return f"{shown.geturl()}{'?...' if parts.query else ''}"
+
+
+async def explain(answer: Answer, request: PresignedRequest) -> str:
+    """Return the server's own words for a refusal, "" for none; what looks secret is cut."""
+    body = bytearray()
+    with suppress(NoAnswer):
+        async for chunk in answer.body:
+            body += chunk
+            if len(body) >= _EXPLANATION:
+                break
+    parts = _words(bytes(body[:_EXPLANATION]).decode("utf-8", "replace"))
+    parts = parts or [answer.headers.get("x-ms-error-code", "")]
+    # One by one: joined, "InvalidToken: The ..." would look like a token and its value.
+    return ": ".join(scrub(part, request) for part in parts)[:_WORDS]
+
+
+def _words(text: str) -> list[str]:
+    """Pick what people read out of an error's body.
+
+    Of XML and HTML only the elements made for that are taken, since S3's errors also hold the key
+    id and the string that was signed.
+    """
+    if text.lstrip().startswith("<"):
+        return [part for name in ("Code", "Message", "title") if (part := _element(text, name))]
+    first_line = " ".join(text.strip().partition("\n")[0].split())
+    return [first_line[:_WORDS]] if first_line else []
+
+
+def _element(text: str, name: str) -> str:
+    found = re.search(rf"<{name}>\s*([^<\r\n]*)", text)
+    return html.unescape(found[1]).strip() if found else ""
+
+
+# Values in a signed query that are no secret, and would garble a message if they were cut.
+_HARMLESS = re.compile(r"(?i)x-\w+-(algorithm|date|expires|signedheaders)|s[vepr]|spr|st|expires")
+_SHORTEST_SECRET = 3
+_TELLTALE = "signature|credential|token|key-?_?id|secret|password"
+_LOOKS_SECRET = [
+    (re.compile(r"\?[^\s\"'<>]+"), "?..."),
+    (re.compile(rf"(?i)([\w-]*(?:{_TELLTALE})\w*\"?\s*[=:]\s*)\S+"), r"\1..."),
+    (re.compile(r"[A-Za-z0-9+/=_-]{32,}"), "..."),
+]
+
+
+def scrub(text: str, request: PresignedRequest) -> str:
+    """Cut out of a server's words what the request carries in secret, and what looks like it."""
+    for secret in sorted(_secrets(request), key=len, reverse=True):
+        text = text.replace(secret, "...")
+    for pattern, replacement in _LOOKS_SECRET:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _secrets(request: PresignedRequest) -> set[str]:
+    query = parse_qsl(urlsplit(request.url).query)
+    values = [value for name, value in query if not _HARMLESS.fullmatch(name)]
+    values += request.headers.values()
+    key_ids = [value.partition("/")[0] for value in values]
+    return {value for value in values + key_ids if len(value) >= _SHORTEST_SECRET}

@@ -1,0 +1,311 @@
+"""The terminal summary: what was left behind, in lines that fit; facts come from ``report``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Protocol
+from unicodedata import east_asian_width
+
+from pytest_opendal.report import Reason, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pytest_opendal.report import Conflict, Leftover, Remnants, RunReport, StorageInfo
+
+TITLE = "opendal leftovers"
+MAX_LINES = 20
+"""Lines that the list of leftovers takes, unless details are wanted."""
+MAX_OTHERS = 5
+"""The same for remnants and for conflicts."""
+MAX_HOLDS = 3
+"""The same for what others put into one directory."""
+SESSION = "opendal_session"
+SHOW_ALL = "--opendal-details or --opendal-report=PATH"
+
+_KIB = 1024
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_MIN_PATH = 20
+
+_BOLD = {"bold": True}
+_RED = {"red": True}
+_YELLOW = {"yellow": True}
+
+
+class Writer(Protocol):
+    """What of pytest's TerminalReporter the summary uses."""
+
+    def section(self, title: str, sep: str = "=", **kw: bool) -> None:
+        """Write a line of ``sep`` with the title in the middle."""
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write one line, marked up as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the summary."""
+
+    text: str
+    markup: Mapping[str, bool] = field(default_factory=dict)
+    """Keywords of pytest's writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the summary is shown."""
+
+    width: int = 80
+    details: bool = False
+    """Show everything, and nothing shortened."""
+
+    def fit(self, text: str, room: int) -> str:
+        """Return ``text`` within ``room`` columns, its middle left out where it is longer."""
+        return printable(text) if self.details else shorten(printable(text), room)
+
+
+def write_summary(
+    writer: Writer, report: RunReport, *, mode: str, details: bool = False, width: int = 80
+) -> None:
+    """Write the section "opendal leftovers"; nothing where there is nothing to tell.
+
+    ``mode`` is the value of ``--opendal-leftovers``, ``width`` the columns of the terminal.
+    """
+    lines = summary_lines(report, mode=mode, view=View(width, details))
+    if lines:
+        failing = mode == "error" and verdict(report) > 0
+        writer.section(TITLE, red=failing, yellow=not failing)
+    for line in lines:
+        writer.write_line(line.text, **line.markup)
+
+
+def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
+    """Return the lines of the section, empty where there is nothing to tell."""
+    if mode == "ignore":
+        return []
+    return [
+        *_leftover_lines(report, view),
+        *_remnant_lines(report.remnants, view),
+        *_conflict_lines(report.conflicts, view),
+        *(_verdict_lines(report) if mode == "error" else ()),
+    ]
+
+
+def one_line(report: RunReport) -> str:
+    """Return the leftovers in one line, for a warning; "" where there are none."""
+    if not report.leftovers:
+        return ""
+    by_storage = groupby(report.leftovers, key=lambda left: left.storage)
+    counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in by_storage)
+    return f"opendal: {_resources(len(report.leftovers))} left behind: {counts}"
+
+
+def header_line(infos: Sequence[StorageInfo], source: str) -> list[str]:
+    """Return the line of pytest's header; ``infos`` starts with the default storage."""
+    if not infos:
+        return []
+    first, *others = infos
+    count = f" and {len(others)} other{'s' * (len(others) > 1)}" if others else ""
+    version = f", opendal {first.opendal}" if first.opendal else ""
+    return [printable(f"opendal: {source}, storage {_storage(first)}{count}{version}")]
+
+
+def human_size(size: int | None) -> str:
+    """Return a number of bytes for humans: ``512 B``, ``1.5 KiB``; ``-`` where it is unknown."""
+    if size is None:
+        return "-"
+    if size < _KIB:
+        return f"{size} B"
+    power = 1
+    # What would be rounded to 1024.0 is one of the next unit.
+    while size / _KIB**power >= _KIB - 0.05 and power < len(_UNITS):
+        power += 1
+    return f"{size / _KIB**power:.1f} {_UNITS[power - 1]}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped: others choose the names that we print."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def columns(text: str) -> int:
+    """Return how many columns a terminal takes for ``text``."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def shorten(text: str, room: int) -> str:
+    """Return ``text`` in at most ``room`` columns: a third of its start, ``...``, and its end."""
+    if columns(text) <= room:
+        return text
+    rest = max(room - 3, 0)
+    end = rest - rest // 3
+    return f"{_start(text, rest // 3)}...{_start(text[::-1], end)[::-1]}"
+
+
+def _start(text: str, room: int) -> str:
+    """Return as much of the start of ``text`` as fits."""
+    if text.isascii():
+        return text[:room]
+    kept = 0
+    for char in text:
+        room -= columns(char)
+        if room < 0:
+            break
+        kept += 1
+    return text[:kept]
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'s' * (count != 1)}"
+
+
+def _storage(info: StorageInfo) -> str:
+    return f"{info.name} ({info.scheme}, {info.location})"
+
+
+def _leftover_lines(report: RunReport, view: View) -> Iterator[Line]:
+    """Yield the leftovers below their storage and test, and how many are not shown."""
+    shown = _shown(report.leftovers, view)
+    hidden = report.leftovers[len(shown) :]
+    table = _Table.of(shown, view)
+    names = {info.name: _storage(info) for info in report.storages}
+    for storage, of_storage in groupby(shown, key=lambda left: left.storage):
+        title = view.fit(f"storage {names.get(storage, storage)}", view.width)
+        yield Line(title, _BOLD)
+        for test, of_test in groupby(of_storage, key=lambda left: left.test):
+            yield Line("  " + view.fit(test or SESSION, view.width - 2))
+            for left in of_test:
+                yield from table.lines(left)
+    if hidden:
+        yield _more_line(hidden)
+
+
+def _shown(leftovers: tuple[Leftover, ...], view: View) -> tuple[Leftover, ...]:
+    """Return the first leftovers, as many as there are lines for."""
+    if view.details:
+        return leftovers
+    # MAX_LINES leftovers never take fewer lines than there are.
+    costs = list(_costs(islice(leftovers, MAX_LINES), view))
+    if len(leftovers) <= len(costs) and sum(costs) <= MAX_LINES:
+        return leftovers
+    used = count = 0
+    for cost in costs:
+        used += cost
+        if used > MAX_LINES - 1:
+            break
+        count += 1
+    return leftovers[: max(count, 1)]
+
+
+def _costs(leftovers: Iterable[Leftover], view: View) -> Iterator[int]:
+    """Yield the lines that each leftover takes, with the titles that it opens."""
+    storage: str | None = None
+    test: str | None = None
+    for left in leftovers:
+        titles = (left.storage != storage) + (left.storage != storage or left.test != test)
+        storage, test = left.storage, left.test
+        yield titles + 1 + bool(left.error) + len(_holds(left, view))
+
+
+def _more_line(hidden: tuple[Leftover, ...]) -> Line:
+    failed = sum(left.reason is Reason.FAILED for left in hidden)
+    if failed:
+        return Line(f"... {len(hidden)} more, {failed} delete failed; all: {SHOW_ALL}", _RED)
+    return Line(f"... {len(hidden)} more ({SHOW_ALL} shows all)", _YELLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The columns of the leftovers: path, size, why."""
+
+    view: View
+    path: int
+    size: int
+
+    @classmethod
+    def of(cls, leftovers: Iterable[Leftover], view: View) -> _Table:
+        """Return columns as wide as these leftovers need and the terminal allows."""
+        path = size = why = 0
+        for left in leftovers:
+            path = max(path, columns(printable(_path(left))))
+            size = max(size, len(human_size(left.size)))
+            why = max(why, len(_why(left)))
+        room = view.width - 4 - 2 - size - 2 - why
+        return cls(view, min(path, max(room, _MIN_PATH)), size)
+
+    def lines(self, left: Leftover) -> Iterator[Line]:
+        """Yield the line of one leftover, its error and what others put there."""
+        markup = _RED if left.reason is Reason.FAILED else _YELLOW
+        path = self.view.fit(_path(left), self.path)
+        padding = " " * (self.path - columns(path))
+        size = human_size(left.size).rjust(self.size)
+        yield Line(f"    {path}{padding}  {size}  {_why(left)}", markup)
+        if left.error:
+            yield Line("      " + self.view.fit(left.error, self.view.width - 6), markup)
+        for text in _holds(left, self.view):
+            yield Line("      " + self.view.fit(text, self.view.width - 6), markup)
+
+
+def _path(left: Leftover) -> str:
+    return f"{left.path}/" if left.kind == "dir" else left.path
+
+
+def _why(left: Leftover) -> str:
+    return f"worker {left.worker} crashed" if left.reason is Reason.CRASHED else str(left.reason)
+
+
+def _holds(left: Leftover, view: View) -> list[str]:
+    """Return the lines for what others put into a directory of ours."""
+    if view.details or len(left.holds) <= MAX_HOLDS:
+        return [f"holds {name}" for name in left.holds]
+    first = left.holds[: MAX_HOLDS - 1]
+    return [*(f"holds {name}" for name in first), f"and {len(left.holds) - len(first)} more"]
+
+
+def _remnant_lines(remnants: tuple[Remnants, ...], view: View) -> Iterator[Line]:
+    """Yield what runs that died have left, and the command that removes it."""
+    if not remnants:
+        return
+    runs = [list(group) for _, group in groupby(remnants, key=lambda r: (r.run_id, r.host))]
+    shown = runs if view.details else runs[:MAX_OTHERS]
+    for run in shown:
+        title = f"remnant of run {run[0].run_id} ({run[0].started}, {run[0].host})"
+        counts = ", ".join(f"{found.count} in {found.storage}" for found in run)
+        yield Line(view.fit(title, view.width), _BOLD)
+        yield Line("  " + view.fit(counts, view.width - 2), _YELLOW)
+    if len(shown) < len(runs):
+        yield Line(f"... {len(runs) - len(shown)} more ({SHOW_ALL} shows all)", _YELLOW)
+    yield Line("  remove with: pytest --opendal-reap, or: pytest-opendal reap")
+
+
+def _conflict_lines(conflicts: tuple[Conflict, ...], view: View) -> Iterator[Line]:
+    """Yield the paths that two workers held at once, with both tests."""
+    if not conflicts:
+        return
+    yield Line("conflicts: paths that two workers held at the same time", _BOLD)
+    shown = conflicts if view.details else conflicts[:MAX_OTHERS]
+    for conflict in shown:
+        title = f"{conflict.storage}: {conflict.path}"
+        yield Line("  " + view.fit(title, view.width - 2), _YELLOW)
+        for test, worker in zip(conflict.tests, conflict.workers, strict=True):
+            room = view.width - 4 - len(worker) - 2
+            yield Line(f"    {worker}  {view.fit(test or SESSION, room)}", _YELLOW)
+    if len(shown) < len(conflicts):
+        yield Line(f"  ... {len(conflicts) - len(shown)} more ({SHOW_ALL} shows all)", _YELLOW)
+    yield Line("  keep apart with: --opendal-isolation=worker, or =test")
+
+
+def _verdict_lines(report: RunReport) -> Iterator[Line]:
+    count = verdict(report)
+    if count:
+        verb = "was" if count == 1 else "were"
+        text = f"the run fails because {_resources(count)} {verb} left"
+        yield Line(f"{text} (--opendal-leftovers=error)", {"red": True, "bold": True})

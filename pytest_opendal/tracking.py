@@ -1,0 +1,321 @@
+"""What a storage object notes before it creates something, and what it must not touch.
+
+See ``docs/design.md``. All methods run on the loop thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from contextlib import asynccontextmanager, suppress
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pytest_opendal import errors, transfer
+from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.paths import parents
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from pytest_opendal.settings import StorageSettings
+    from pytest_opendal.connection import Connection
+    from pytest_opendal.journal import Event, Kind, Ledger, Opened
+    from pytest_opendal.models import Metadata
+
+# Errors with which a storage refuses before it has changed anything.
+_REFUSALS = (
+    errors.NotFound,
+    errors.AlreadyExists,
+    errors.IsADirectory,
+    errors.NotADirectory,
+    errors.PermissionDenied,
+    errors.Unsupported,
+    errors.ConditionNotMatch,
+    errors.InvalidPath,
+)
+
+
+class Tracker:
+    """Keeps the record of one storage object right while operations come and go."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: StorageSettings,
+        ledger: Ledger,
+        *,
+        area: str = "",
+        enter: Callable[[], Awaitable[None]] | None = None,
+        on_created: Callable[[str], None] | None = None,
+    ) -> None:
+        """Begin an empty record.
+
+        Args:
+            connection: the storage.
+            settings: its settings as this object uses them (marker and options applied).
+            ledger: the record and its journal.
+            area: name of an area in which everything belongs to this object, or ``""``.
+            enter: awaited once before the first creation.
+            on_created: called with each name before it is created.
+        """
+        self.connection = connection
+        self.settings = settings
+        self.ledger = ledger
+        self.record = ledger.record
+        self.area = area
+        self.created_count = 0
+        self.claims: dict[str, float] = {}
+        """When each name was first created, seconds since the epoch."""
+        self._enter = enter
+        self._on_created = on_created
+        self._area_noted = False
+        self._backup_numbers = itertools.count()
+
+    @property
+    def opened(self) -> Opened:
+        """Which storage object this is."""
+        assert self.record.opened is not None
+        return self.record.opened
+
+    def enter(self, prefix: str, *, whole: bool) -> Callable[[], Awaitable[None]]:
+        """Return what notes, before an area is used, the directories above it and (``whole``) itself."""
+
+        async def entering() -> None:
+            if prefix not in self.record.created:
+                fresh = await self.missing_directories("create_dir", prefix)
+                self._note_created(fresh, [("+", prefix, "tree", False)] if whole else [])
+                self._seen(fresh)
+
+        return entering
+
+    # -- what must not be touched
+
+    def refuse_protected(self, operation: str, name: str) -> None:
+        """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it."""
+        for pattern in self.settings.protect:
+            if any(fnmatchcase(place, pattern.strip("/")) for place in (name, *parents(name))):
+                reason = f"protected by {pattern!r} in the configuration"
+                raise self.connection.error(errors.Protected, operation, name, reason)
+
+    async def refuse_protected_below(self, operation: str, name: str) -> None:
+        """Raise `Protected` when ``name`` or anything below it is protected."""
+        self.refuse_protected(operation, name)
+        if self.settings.protect:
+            async for path in self.connection.list(f"{name}/", recursive=True):
+                self.refuse_protected(operation, path.strip("/"))
+
+    def is_ours(self, name: str) -> bool:
+        """Whether this object created ``name``."""
+        return bool(self.area) or name in self.record.created
+
+    # -- creating
+
+    @asynccontextmanager
+    async def creating(self, operation: str, name: str, kind: Kind = "file") -> AsyncIterator[None]:
+        """Note ``name`` and the directories made with it, then let the caller create it.
+
+        When that fails, what was made halfway is removed and the notes are taken back, unless the
+        storage did not answer: then nobody knows, and the record keeps them.
+        """
+        before, fresh = await self._before(operation, name)
+        known = name in self.record.created
+        entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
+        self._note_created(fresh, entries)
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, UNREACHABLE):
+                await self._take_back(error, fresh, None if known else name, before)
+            raise
+        self._seen(fresh)
+
+    @asynccontextmanager
+    async def creating_directories(self, operation: str, fresh: list[str]) -> AsyncIterator[None]:
+        """Note directories, outermost first, then let the caller make them."""
+        await self._enter_once()
+        self._note_created(fresh, [])
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, UNREACHABLE):
+                await self._take_back(error, fresh, None, None)
+            raise
+        self._seen(fresh)
+
+    async def _before(self, operation: str, name: str) -> tuple[Metadata | None, list[str]]:
+        """Return what is at ``name``, and which directories above it are missing."""
+        self.refuse_protected(operation, name)
+        await self._enter_once()
+        before = None if self.is_ours(name) else await self._existing(operation, name)
+        return before, [] if before else await self.missing_directories(operation, name)
+
+    async def _enter_once(self) -> None:
+        if self._enter is not None:
+            enter, self._enter = self._enter, None
+            await enter()
+
+    def _stays(self, before: Metadata | None) -> bool:
+        return before is not None and self.settings.on_existing in {"keep", "restore"}
+
+    def _seen(self, directories: list[str]) -> None:
+        for directory in directories:
+            self.connection.directories[directory] = True
+
+    async def _existing(self, operation: str, name: str) -> Metadata | None:
+        found = await self.connection.find(name)
+        if found is None:
+            return None
+        if found.mode.is_dir():
+            raise self.connection.error(errors.IsADirectory, operation, name, "is a directory")
+        if self.settings.on_existing == "refuse":
+            reason = "exists, and the configuration says on_existing: refuse"
+            raise self.connection.error(errors.AlreadyExists, operation, name, reason)
+        if self.settings.on_existing == "restore":
+            await self.save(name)
+        return found
+
+    async def missing_directories(self, operation: str, name: str) -> list[str]:
+        """Return the directories above ``name`` that do not exist, outermost first."""
+        if not self.connection.backend.hierarchical:
+            return []
+        missing: list[str] = []
+        for directory in parents(name):
+            if directory == self.area or directory in self.connection.directories:
+                break
+            if not self.area and not await self._is_missing(operation, directory):
+                break
+            missing.append(directory)
+        return missing[::-1]
+
+    async def _is_missing(self, operation: str, directory: str) -> bool:
+        found = await self.connection.find(directory)
+        if found is None:
+            return True
+        if not found.mode.is_dir():
+            raise self.connection.error(errors.NotADirectory, operation, directory, "is a file")
+        self.connection.directories[directory] = True
+        return False
+
+    def _note_created(self, fresh: list[str], entries: list[Event]) -> None:
+        events = [*(("+", directory, "dir", False) for directory in fresh), *entries]
+        self.note(*events)
+        for event in events:
+            self._count(event[1])
+
+    def _count(self, name: str) -> None:
+        self.created_count += 1
+        self.claims.setdefault(name, time.time())
+        if self._on_created is not None:
+            self._on_created(name)
+
+    def note(self, *events: Event) -> None:
+        """Note events; inside an area of ours one line in the journal stands for all of them."""
+        if self.area and not self._area_noted:
+            self._area_noted = True
+            self.ledger.note(("+", self.area, "tree", False))
+        if events:
+            self.ledger.note(*events, quietly=bool(self.area))
+
+    async def _take_back(
+        self, error: Exception, fresh: list[str], name: str | None, before: Metadata | None
+    ) -> None:
+        with suppress(errors.StorageError):
+            if name is not None and await self._is_untouched(error, name, before):
+                self.note(("-1", name))
+            for directory in reversed(fresh):
+                if await self.connection.remove_empty(directory):
+                    self.note(("-1", directory))
+
+    async def _is_untouched(self, error: Exception, name: str, before: Metadata | None) -> bool:
+        """Whether nothing of ours is at ``name`` any more after a failed creation."""
+        if isinstance(error, _REFUSALS):
+            return True
+        now = await self.connection.find(name)
+        if now is None or now == before:
+            return True
+        if before is None:
+            await self.connection.ask("delete", name, self.connection.backend.delete(name))
+            return True
+        return False
+
+    # -- old content
+
+    @property
+    def saves(self) -> bool:
+        """Whether old content is kept to be put back."""
+        return self.settings.on_existing == "restore" and not self.area
+
+    async def save(self, name: str) -> None:
+        """Keep the content of the file ``name`` beside the journal, to be put back at the end."""
+        origin = self._origin(name)
+        if origin in self.record.saved:
+            return
+        backup = f"{id(self)}-{next(self._backup_numbers)}"
+        place = self.ledger.backups / backup
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await transfer.download(self.connection, name, place)
+        self.note(("saved", origin, backup))
+
+    def _origin(self, name: str) -> str:
+        for moved, origin in self.record.moved.items():
+            if name == moved or name.startswith(f"{moved}/"):
+                return origin + name[len(moved) :]
+        return name
+
+    async def save_below(self, name: str) -> None:
+        """Keep everything at and below ``name`` that is not ours, when ``on_existing: restore``."""
+        if not self.saves:
+            return
+        for path in await self._foreign_below(name):
+            if path.endswith("/"):
+                self.note(("saved", self._origin(path[:-1]), None))
+            else:
+                await self.save(path)
+
+    async def _foreign_below(self, name: str) -> list[str]:
+        found = await self.connection.find(name)
+        paths = [] if found is None else [f"{name}/" if found.mode.is_dir() else name]
+        if (await self.connection.capability()).list:
+            paths += [path async for path in self.connection.list(f"{name}/", recursive=True)]
+        return [path for path in dict.fromkeys(paths) if not self.is_ours(path.rstrip("/"))]
+
+    # -- removing and moving
+
+    def removed(self, name: str) -> None:
+        """Take ``name`` and all below it out of the record."""
+        self.connection.directories.pop(name)
+        self.note(("-", name))
+
+    def unrecorded(self, names: Iterable[str]) -> None:
+        """Take exactly these names out of the record."""
+        self.note(*(("-1", name) for name in names))
+
+    @asynccontextmanager
+    async def moving(self, operation: str, source: str, target: str) -> AsyncIterator[None]:
+        """Note a rename of ``source`` to ``target`` before and after the caller does it.
+
+        What existed before is noted as moved: its data is not ours to destroy.
+        """
+        ours = self.is_ours(source)
+        before, fresh = await self._before(operation, target)
+        overwritten = self.record.created.get(target)
+        self._note_created(fresh, [])
+        self.note(("renaming", source, target), *([] if ours else [("moving", source, target)]))
+        self._count(target)
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, UNREACHABLE):
+                again = (
+                    ("+", target, overwritten.kind, overwritten.existed) if overwritten else None
+                )
+                self.note(("-", target), *([again] if again else []))
+                await self._take_back(error, fresh, None, None)
+            raise
+        self.connection.directories.pop(source)
+        self._seen(fresh)
+        self.note(
+            (">", source, target),
+            *([("+", target, "file", True)] if ours and self._stays(before) else []),
+        )

@@ -1,0 +1,36 @@
+"""Words of a configuration, and of the messages about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+Retention = Literal["none", "failed", "all"]
+"""Which created resources stay after a test."""
+Isolation = Literal["none", "worker", "test"]
+"""Literal paths, or an area for each worker or test."""
+OnExisting = Literal["created", "keep", "restore", "refuse"]
+"""What becomes of a file that existed and that a test wrote over."""
+
+_LISTED = 20
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Return how a message about an unknown word ends: the nearest known one, or what is known."""
+    import difflib
+
+    listed = sorted(known)
+    if near := difflib.get_close_matches(word.lower(), listed, n=1):
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(listed[:_LISTED])}{', ...' if len(listed) > _LISTED else ''}"
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, in the words of somebody who writes YAML."""
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "null"
+    return "text" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,0 +1,365 @@
+"""What crosses processes, how it is merged, and the document that a run writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_opendal.report import (
+    Claim,
+    Collector,
+    Conflict,
+    Leftover,
+    Reason,
+    Remnants,
+    RunReport,
+    StorageInfo,
+    TestNote,
+    to_json,
+    user_properties,
+    verdict,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SDCARD = StorageInfo("sdcard", "fs", "/srv/lab/sdcard", "0.47.12")
+RESULTS = StorageInfo("results", "s3", "http://127.0.0.1:9000/lab", "0.47.12")
+
+
+def leftover(  # noqa: PLR0913
+    path: str = "a.bin",
+    *,
+    storage: str = "sdcard",
+    test: str = "t.py::test_a",
+    worker: str = "gw0",
+    kind: str = "file",
+    size: int | None = 1,
+    reason: Reason = Reason.KEPT,
+    error: str | None = None,
+    holds: tuple[str, ...] = (),
+) -> Leftover:
+    """Return a leftover that matters in the given values only."""
+    return Leftover(storage, path, kind, size, test, worker, reason, error, holds)
+
+
+def note(*leftovers: Leftover, **values: Any) -> TestNote:
+    """Return a note of one test."""
+    return TestNote(test="t.py::test_a", worker="gw0", leftovers=leftovers, **values)
+
+
+FULL_NOTE = TestNote(
+    test="t.py::test_a",
+    worker="gw1",
+    created=7,
+    removed=2,
+    leftovers=(
+        leftover("b.bin"),
+        leftover("a.bin", size=None),
+        leftover("c.bin", reason=Reason.FAILED, error="PermissionDenied: c.bin"),
+        leftover("d.bin", reason=Reason.FAILED),
+        leftover("logs", kind="dir", size=None, reason=Reason.FOREIGN, holds=("logs/x", "logs/ü")),
+        leftover("b.bin", storage="results", test="", worker="gw2"),
+    ),
+    claims=(Claim("sdcard", "a", 1.5, 2.5), Claim("sdcard", "b", 1.75, 3), Claim("r", "a", 1, 2)),
+    directories={"sdcard": ("logs", "logs/deep"), "results": ()},
+    storages=(SDCARD, RESULTS),
+)
+
+
+class TestWire:
+    """What xdist carries from a worker to the controller."""
+
+    @pytest.mark.parametrize("original", [FULL_NOTE, TestNote("", "main")], ids=["full", "empty"])
+    def test_a_note_comes_back_as_it_was(self, original: TestNote) -> None:
+        assert TestNote.from_builtins(original.to_builtins()) == original
+
+    def test_a_note_survives_json(self) -> None:
+        """Whatever carries it may turn tuples into lists."""
+        carried = json.loads(json.dumps(FULL_NOTE.to_builtins()))
+        back = TestNote.from_builtins(carried)
+        assert back == FULL_NOTE
+        assert {type(left.reason) for left in back.leftovers} == {Reason}
+        assert hash(back.leftovers[4])
+
+    def test_a_note_survives_execnet(self) -> None:
+        gateway_base = pytest.importorskip("execnet.gateway_base", reason="xdist not installed")
+        carried = gateway_base.loads(gateway_base.dumps(FULL_NOTE.to_builtins()))
+        assert TestNote.from_builtins(carried) == FULL_NOTE
+
+    def test_it_holds_builtins_only(self) -> None:
+        assert _types(FULL_NOTE.to_builtins()) <= {str, int, float, tuple, type(None)}
+
+    def test_an_error_that_is_no_unicode_can_be_carried(self) -> None:
+        """It may quote a local file whose name is bytes."""
+        broken = note(leftover(reason=Reason.FAILED, error="no file 'a\udcff'"))
+        carried = TestNote.from_builtins(broken.to_builtins())
+        assert carried.leftovers[0].error == "no file 'a\\udcff'"
+
+    def test_what_leftovers_have_in_common_is_carried_once(self) -> None:
+        many = note(*(leftover(f"file-{i}") for i in range(1000)))
+        assert repr(many.to_builtins()).count("retention") == 1
+
+
+def _types(value: Any) -> set[type]:
+    inner = [_types(item) for item in value] if isinstance(value, tuple) else []
+    return {type(value)}.union(*inner)
+
+
+def test_the_properties_of_a_test_name_its_leftovers() -> None:
+    assert user_properties(note(leftover("a"), leftover("b/c", storage="results"))) == [
+        ("opendal_leftover", "sdcard:a"),
+        ("opendal_leftover", "results:b/c"),
+    ]
+
+
+class TestCollector:
+    """The merging of notes."""
+
+    def test_a_run_without_notes_tells_nothing(self) -> None:
+        assert Collector("run-1", [SDCARD]).result() == RunReport(
+            "run-1", (SDCARD,), 0, 0, (), (), ()
+        )
+
+    def test_counts_add_up(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(created=3, removed=2))
+        collector.add(note(created=4, removed=4))
+        assert (collector.result().created, collector.result().removed) == (7, 6)
+
+    def test_leftovers_are_ordered_whatever_the_order_of_the_notes(self) -> None:
+        ordered = [
+            leftover(path, storage=storage, test=test)
+            for storage in ("results", "sdcard")
+            for test in ("", "t.py::a", "t.py::b")
+            for path in ("a", "a/b", "c")
+        ]
+        shuffled = random.Random(1).sample(ordered, len(ordered))  # noqa: S311
+        collector = Collector("run-1")
+        for left in shuffled:
+            collector.add(note(left))
+        assert collector.result().leftovers == tuple(ordered)
+
+    def test_the_last_word_on_a_leftover_counts(self) -> None:
+        """A test that is run again may leave the same path again."""
+        collector = Collector("run-1")
+        collector.add(note(leftover(size=1)))
+        collector.add(note(leftover(size=2)))
+        assert collector.result().leftovers == (leftover(size=2),)
+
+    def test_one_test_on_two_workers_leaves_two_resources(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(leftover(worker="gw1"), leftover(worker="gw0")))
+        assert [left.worker for left in collector.leftovers()] == ["gw0", "gw1"]
+
+    def test_discarded_leftovers_count_as_removed(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(leftover("a"), leftover("b"), leftover("a", storage="r"), created=3))
+        assert collector.discard("sdcard", ["a", "unknown"]) == 1
+        report = collector.result()
+        assert report.leftovers == (leftover("a", storage="r"), leftover("b"))
+        assert report.removed == 1
+
+    def test_discard_can_mean_one_worker_only(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(leftover(worker="gw0"), leftover(worker="gw1")))
+        collector.discard("sdcard", ["a.bin"], worker="gw1")
+        assert collector.leftovers() == (leftover(worker="gw0"),)
+
+    def test_replaced_leftovers_are_those_of_one_storage(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(leftover("a"), leftover("b"), leftover("a", storage="results")))
+        collector.replace_leftovers("sdcard", [leftover("c")])
+        assert collector.leftovers() == (leftover("a", storage="results"), leftover("c"))
+        assert collector.leftovers("sdcard") == (leftover("c"),)
+
+    def test_directories_come_children_first_and_once(self) -> None:
+        collector = Collector("run-1")
+        collector.add(note(directories={"sdcard": ("a", "a/b")}))
+        collector.add(note(directories={"sdcard": ("a/b", "a/b/c", "b")}))
+        assert collector.directories("sdcard") == ["a/b/c", "a/b", "a", "b"]
+        assert collector.directories("results") == []
+
+    def test_remnants_are_told_once_and_in_order(self) -> None:
+        later = Remnants("run-0b", "2025-01-02T00:00:00", "host", "sdcard", 3)
+        earlier = Remnants("run-0a", "2025-01-01T00:00:00", "host", "sdcard", 2)
+        collector = Collector("run-1")
+        collector.add_remnants([later, earlier])
+        collector.add_remnants([later])
+        assert collector.result().remnants == (earlier, later)
+
+    def test_a_note_knows_a_storage_better_than_the_configuration(self) -> None:
+        leased = StorageInfo("dut", "jumpstarter", "rpi4-07 dut.storage", "0.45.20")
+        collector = Collector(
+            "run-1", [StorageInfo("dut", "jumpstarter", "board=rpi4", ""), SDCARD]
+        )
+        collector.add(note(storages=(RESULTS, leased)))
+        assert collector.result().storages == (leased, SDCARD, RESULTS)
+
+    def test_claims_of_two_workers_become_conflicts(self) -> None:
+        collector = Collector("run-1")
+        for worker in ("gw0", "gw1"):
+            claims = (Claim("sdcard", "x", 1, 2),)
+            collector.add(TestNote(f"t::{worker}", worker, claims=claims, storages=(SDCARD,)))
+        assert collector.result().conflicts == (
+            Conflict("sdcard", "x", ("t::gw0", "t::gw1"), ("gw0", "gw1")),
+        )
+
+    def test_claims_on_different_boards_are_no_conflict(self) -> None:
+        collector = Collector("run-1")
+        for worker in ("gw0", "gw1"):
+            board = StorageInfo("dut", "jumpstarter", f"board of {worker}", "0.45.20")
+            claims = (Claim("dut", "x", 1, 2),)
+            collector.add(TestNote(f"t::{worker}", worker, claims=claims, storages=(board,)))
+        assert collector.result().conflicts == ()
+
+
+def report(*leftovers: Leftover) -> RunReport:
+    """Return a report with something in every part."""
+    return RunReport(
+        run_id="run-1",
+        storages=(SDCARD,),
+        created=3,
+        removed=1,
+        leftovers=leftovers,
+        remnants=(Remnants("run-0", "2025-01-01T00:00:00+00:00", "lab-3", "sdcard", 12),),
+        conflicts=(Conflict("sdcard", "x", ("t::a", "t::b"), ("gw0", "gw1")),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "count"),
+    [
+        (Reason.KEPT, 1),
+        (Reason.KEPT_FAILED, 0),
+        (Reason.FAILED, 1),
+        (Reason.FOREIGN, 0),
+        (Reason.MOVED, 1),
+        (Reason.CRASHED, 0),
+        (Reason.REMNANT, 0),
+    ],
+)
+def test_which_leftovers_fail_a_run(reason: Reason, count: int) -> None:
+    """Remnants and conflicts, which the report also has, never do."""
+    assert verdict(report(leftover(reason=reason))) == count
+
+
+class TestJson:
+    """The document of ``--opendal-report``."""
+
+    def test_it_has_exactly_the_documented_keys(self) -> None:
+        failed = leftover("b", reason=Reason.FAILED, error="PermissionDenied: b")
+        foreign = leftover("logs", kind="dir", size=None, reason=Reason.FOREIGN, holds=("logs/x",))
+        assert to_json(report(failed, foreign)) == {
+            "version": 1,
+            "run_id": "run-1",
+            "storages": [
+                {
+                    "name": "sdcard",
+                    "scheme": "fs",
+                    "location": "/srv/lab/sdcard",
+                    "opendal": "0.47.12",
+                }
+            ],
+            "created": 3,
+            "removed": 1,
+            "leftovers": [
+                {
+                    "storage": "sdcard",
+                    "path": "b",
+                    "kind": "file",
+                    "size": 1,
+                    "test": "t.py::test_a",
+                    "worker": "gw0",
+                    "reason": "delete failed",
+                    "error": "PermissionDenied: b",
+                },
+                {
+                    "storage": "sdcard",
+                    "path": "logs",
+                    "kind": "dir",
+                    "size": None,
+                    "test": "t.py::test_a",
+                    "worker": "gw0",
+                    "reason": "holds files of others",
+                    "error": None,
+                    "holds": ["logs/x"],
+                },
+            ],
+            "remnants": [
+                {
+                    "run_id": "run-0",
+                    "started": "2025-01-01T00:00:00+00:00",
+                    "host": "lab-3",
+                    "storage": "sdcard",
+                    "count": 12,
+                }
+            ],
+            "conflicts": [
+                {
+                    "storage": "sdcard",
+                    "path": "x",
+                    "tests": ["t::a", "t::b"],
+                    "workers": ["gw0", "gw1"],
+                }
+            ],
+        }
+
+    def test_the_file_holds_the_document_with_one_record_a_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "new" / "deep" / "report.json"
+        left = report(leftover("ü\udcff"), leftover("b"))
+        write_json(path, left)
+        text = path.read_text(encoding="utf-8")
+        assert json.loads(text) == to_json(left)
+        assert sum('"path": ' in line for line in text.splitlines()) == 3
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_an_empty_report_is_a_document_too(self, tmp_path: Path) -> None:
+        empty = Collector("run-1").result()
+        write_json(tmp_path / "r.json", empty)
+        assert json.loads((tmp_path / "r.json").read_text()) == to_json(empty)
+
+    def test_an_old_report_is_replaced_with_the_rights_of_any_new_file(
+        self, tmp_path: Path
+    ) -> None:
+        path, other = tmp_path / "r.json", tmp_path / "other"
+        path.write_text("old")
+        other.touch()
+        write_json(str(path), report())
+        assert json.loads(path.read_text())["run_id"] == "run-1"
+        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
+
+    def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+        write_json(tmp_path / "link.json", report())
+        assert (tmp_path / "link.json").is_symlink()
+        assert json.loads((tmp_path / "real.json").read_text())["version"] == 1
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a named pipe stands for a device")
+    def test_a_device_is_written_to_and_stays(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            write_json(pipe, report())
+            assert json.loads(os.read(reader, 65536))["run_id"] == "run-1"
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
+
+    @pytest.mark.parametrize("bad", ["", "file/report.json"], ids=["directory", "below a file"])
+    def test_what_cannot_be_written_is_one_line_and_leaves_nothing(
+        self, tmp_path: Path, bad: str
+    ) -> None:
+        (tmp_path / "file").write_text("keep")
+        with pytest.raises(OSError, match=r"\Acannot write the opendal report .+: .+\Z"):
+            write_json(tmp_path / bad, report())
+        assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+        assert not [p for p in tmp_path.parent.iterdir() if p.name.endswith(".tmp")]
