@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS
@@ -77,7 +77,7 @@ class Cleaner:
         return Outcome(tuple(await self._left()), tuple(self._directories))
 
     async def keep(self, reason: Reason) -> Outcome:
-        """Remove nothing that was created, put back what was there before, and tell what is there."""
+        """Remove nothing that was created, put back what was before, and tell what is there."""
         await self._restore()
         names = [
             (name, entry.kind) for name, entry in self._record.created.items() if not entry.existed
@@ -111,7 +111,7 @@ class Cleaner:
             self._note(*noted)
 
     async def _try(self, name: str, removal: Awaitable[bool]) -> bool:
-        """Await a removal unless the storage has fallen silent: that costs one timeout, not one each."""
+        """Await a removal; once the storage has fallen silent, it and all others fail at once."""
         try:
             if self._silence is not None:
                 raise self._silence
@@ -185,7 +185,7 @@ class Cleaner:
     async def _left(self) -> list[Leftover]:
         failed = [self._failed(name, error) for name, error in self._failures.items()]
         foreign = [
-            self._leftover(name, "dir", None, Reason.FOREIGN, holds=held)
+            self._leftover(name, "dir", Reason.FOREIGN, holds=held)
             for name, held in self._foreign.items()
         ]
         return [*failed, *foreign, *[moved async for moved in self._moved()]]
@@ -193,20 +193,19 @@ class Cleaner:
     def _failed(self, name: str, error: errors.StorageError) -> Leftover:
         entry = self._record.created.get(name)
         kind = "file" if entry is None or entry.kind == "file" else "dir"
-        return self._leftover(name, kind, None, Reason.FAILED, error=str(error))
+        return self._leftover(name, kind, Reason.FAILED, error=str(error))
 
-    def _leftover(
-        self,
-        name: str,
-        kind: str,
-        size: int | None,
-        reason: Reason,
-        error: str | None = None,
-        holds: tuple[str, ...] = (),
-    ) -> Leftover:
+    def _leftover(self, name: str, kind: str, reason: Reason, **details: Any) -> Leftover:
+        about = {"size": None} | details
         opened = self._opened
         return Leftover(
-            opened.storage, name, kind, size, opened.test, opened.worker, reason, error, holds
+            storage=opened.storage,
+            path=name,
+            kind=kind,
+            test=opened.test,
+            worker=opened.worker,
+            reason=reason,
+            **about,
         )
 
     async def _moved(self) -> AsyncIterator[Leftover]:
@@ -238,21 +237,21 @@ class Cleaner:
         except errors.StorageError as error:
             if isinstance(error, UNREACHABLE):
                 self._silence = error
-            return [self._leftover(name, kind, None, reason, error=str(error))]
+            return [self._leftover(name, kind, reason, error=str(error))]
         if found is None:
             return []
         if kind == "tree":
             return await self._in_tree(name, reason)
         if found.mode.is_dir():
-            return [self._leftover(name, "dir", None, reason)]
-        return [self._leftover(name, "file", found.content_length, reason)]
+            return [self._leftover(name, "dir", reason)]
+        return [self._leftover(name, "file", reason, size=found.content_length)]
 
     async def _in_tree(self, name: str, reason: Reason) -> list[Leftover]:
         paths = [path async for path in self._connection.list(f"{name}/", recursive=True)]
         files = [path for path in paths if not path.endswith("/")]
         return [
             *[
-                self._leftover(path.rstrip("/"), "dir", None, reason)
+                self._leftover(path.rstrip("/"), "dir", reason)
                 for path in paths
                 if path.endswith("/")
             ],

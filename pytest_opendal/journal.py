@@ -5,8 +5,8 @@ event to the record and writes it to its journal in the same step (`Ledger.note`
 `replay` applies the lines of the journal to a new record. So what a test sees in memory is what
 would be read back. See ``docs/design.md`` for the reasons.
 
-Journal format: JSON lines, ``[code, storage number, ...]``; the first line is a header. No line holds
-a credential.
+Journal format: JSON lines, ``[code, storage number, ...]``; the first line is a header. No line
+holds a credential.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_opendal.pathtree import PathTree
 from pytest_opendal.paths import below
+from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -166,7 +166,7 @@ class Header:
 
 
 class Journal:
-    """The journal of this process: opened with its first event, gone when nothing is outstanding."""
+    """The journal of this process: begun with its first event, gone when nothing is left to do."""
 
     def __init__(self, directory: Path, run_id: str, worker: str, started: str) -> None:
         self._directory = directory
@@ -300,7 +300,7 @@ def replay(path: Path) -> Replayed:
         except (ValueError, LookupError, TypeError):
             damaged += 1
     outstanding = tuple(
-        record for record in records.values() if record.opened and not record.is_empty()
+        record for _, record in sorted(records.items()) if record.opened and not record.is_empty()
     )
     return Replayed(header, outstanding, damaged)
 
@@ -327,7 +327,7 @@ def _line(event: Iterable[Any]) -> bytes:
 
 
 def lock_of(path: Path) -> FileLock:
-    """Return the lock that a living process holds on its journal; the kernel drops it with the process."""
+    """Return the lock that a process holds on its journal; the kernel drops it when it dies."""
     from filelock import FileLock
 
     return FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)

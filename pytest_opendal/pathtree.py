@@ -17,7 +17,7 @@ _MISSING = object()
 
 
 class PathTree(Generic[V]):
-    """Maps ``/`` separated names to values (never dicts); the cost of a call does not grow with the tree."""
+    """Maps ``/`` separated names to values (no dicts); a call costs the same in a large tree."""
 
     __slots__ = ("_root",)
 
@@ -60,6 +60,14 @@ class PathTree(Generic[V]):
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PathTree) and dict(self.items()) == dict(other.items())
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"PathTree({dict(self.items())!r})"
 
     def __bool__(self) -> bool:
         return bool(self._root)

@@ -75,7 +75,8 @@ def location(scheme: str, kwargs: Mapping[str, str]) -> str:
     address = next((known[key] for key in _ADDRESS_KEYS if key in known), "")
     start = address if "://" in address else f"{scheme}://{address}"
     parts = [part for key in _PART_KEYS if key in known and (part := known[key].strip("/"))]
-    return "/".join([start.rstrip("/") if address else f"{scheme}:/", *parts]) if parts else start
+    separator = "/" if address and parts and not start.endswith("/") else ""
+    return start + separator + "/".join(parts)
 
 
 def public_address(text: str) -> str:

@@ -4,7 +4,7 @@ No cookies, no credentials, no proxy of the environment, no redirect followed, a
 the signed ones and those that HTTP needs: with urllib's default ``Content-Type`` some S3 servers
 store an empty file. Written on asyncio's streams, not with http.client in a thread, because a
 thread that waits for a silent server cannot be stopped, and would hold up Ctrl-C and the end of
-the process.
+the process. (asyncio.wait_for is no way out either: on Python 3.11 it can lose a cancellation.)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import html
 import io
+import os
 import re
 import ssl
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -59,8 +60,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """Bytes that ``Content-Length`` promises, None when it does not."""
-        text = self.headers.get("content-length", "").strip()
-        return int(text) if text.isdecimal() else None
+        return _content_length(self.headers)
 
     @property
     def location(self) -> str:
@@ -127,7 +127,9 @@ def _as_no_answer(host: str, seconds: float) -> Iterator[None]:
     except ssl.SSLError as error:
         why = f"no TLS connection with {host}: {error.reason or error}"
     except OSError as error:
-        why = f"no connection with {host}: {error.strerror or type(error).__name__}"
+        # asyncio's own text names the address instead of the reason.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        why = f"no connection with {host}: {reason}"
     except asyncio.IncompleteReadError:
         why = f"{host} hung up before it answered"
     except (HTTPException, ValueError):
@@ -167,7 +169,8 @@ async def _exchange(peer: _Peer, request_head: bytes, content: Content | None) -
             peer.writer.write(request_head)
             await _send(peer, content, head)
         with _as_no_answer(peer.host, peer.seconds):
-            return await asyncio.wait_for(head, peer.seconds)
+            async with asyncio.timeout(peer.seconds):
+                return await head
     finally:
         head.cancel()
 
@@ -180,7 +183,8 @@ async def _send(peer: _Peer, content: Content | None, head: asyncio.Future[_Head
             if head.done():
                 return
             peer.writer.write(chunk)
-            await asyncio.wait_for(peer.writer.drain(), peer.seconds)
+            async with asyncio.timeout(peer.seconds):
+                await peer.writer.drain()
 
 
 async def _read_head(reader: asyncio.StreamReader) -> _Head:
@@ -215,14 +219,20 @@ def _body(reader: asyncio.StreamReader, method: str, head: _Head) -> AsyncGenera
         return _stray(reader)
     if "chunked" in head.headers.get("transfer-encoding", "").lower():
         return _chunked(reader)
-    length = head.headers.get("content-length")
-    return _sized(reader, int(length) if length is not None else None)
+    return _sized(reader, _content_length(head.headers))
+
+
+def _content_length(headers: HTTPMessage) -> int | None:
+    text = headers.get("content-length", "").strip()
+    return int(text) if text.isdecimal() else None
 
 
 async def _stray(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
     """Yield what a server sends where no body may be."""
     with suppress(TimeoutError, ConnectionError):
-        if chunk := await asyncio.wait_for(reader.read(CHUNK), _STRAY):
+        async with asyncio.timeout(_STRAY):
+            chunk = await reader.read(CHUNK)
+        if chunk:
             yield chunk
 
 
@@ -246,7 +256,8 @@ async def _in_time(body: AsyncGenerator[bytes], peer: _Peer) -> AsyncGenerator[b
     async with aclosing(body):
         while True:
             with _as_no_answer(peer.host, peer.seconds):
-                chunk = await asyncio.wait_for(anext(body, b""), peer.seconds)
+                async with asyncio.timeout(peer.seconds):
+                    chunk = await anext(body, b"")
             if not chunk:
                 return
             yield chunk

@@ -88,24 +88,23 @@ def check_service(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem
     schemes = known_schemes()
     if schemes is None:
         return
-    if spelled(scheme) not in schemes:
-        yield ServiceProblem(
-            None,
-            f"is no service of the installed opendal {_version()}; {did_you_mean(scheme, schemes)}",
-        )
-        return
-    if spelled(scheme) not in (_built_in() or schemes):
-        yield ServiceProblem(None, f"is not built into the installed opendal {_version()}")
+    if problem := _scheme_problem(scheme, schemes):
+        yield ServiceProblem(None, problem)
         return
     known = known_keys(scheme) or frozenset()
     for key in sorted(set(keys) - known):
-        yield ServiceProblem(
-            key, f"is no key of this service, which would ignore it; {did_you_mean(key, known)}"
-        )
+        problem = f"is no key of this service, which would ignore it; {did_you_mean(key, known)}"
+        yield ServiceProblem(key, problem)
 
 
-def _version() -> str:
-    return importlib.metadata.version("opendal")
+def _scheme_problem(scheme: str, schemes: frozenset[str]) -> str | None:
+    name = spelled(scheme)
+    version = importlib.metadata.version("opendal")
+    if name not in schemes:
+        return f"is no service of the installed opendal {version}; {did_you_mean(name, schemes)}"
+    if name not in (_built_in() or schemes):
+        return f"is not built into the installed opendal {version}; use another version or service"
+    return None
 
 
 @cache

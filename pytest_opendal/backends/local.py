@@ -12,6 +12,7 @@ import opendal
 
 from pytest_opendal import errors
 from pytest_opendal.backends import compat
+from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 
@@ -83,7 +84,7 @@ class LocalBackend:
         ]
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
         try:
-            self._operator = add_layers(opendal.AsyncOperator(scheme, **kwargs))
+            self._operator = add_layers(opendal.AsyncOperator(spelled(scheme), **kwargs))
         except compat.ERRORS as error:
             kind, reason = self.explain(error)
             raise (errors.Unsupported if kind is errors.Unsupported else errors.ConfigInvalid)(
