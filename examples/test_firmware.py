@@ -29,7 +29,7 @@ def test_upload_arrives_whole(opendal: Storage, image: Path) -> None:
 
     opendal.assert_hash(IMAGE, image)
     opendal.assert_stat(IMAGE, mode="file", content_length=image.stat().st_size)
-    assert list(opendal.list("images/")) == ["images/", IMAGE]
+    assert IMAGE in opendal.list("images/")
     # Nothing has to be removed here: that happens when the test ends, also when it fails.
 
 

@@ -1,0 +1,118 @@
+"""Reference tables that are made from the code while the documentation is built."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sphinx.util.docutils import SphinxDirective
+
+from pytest_opendal import options, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from docutils import nodes
+    from sphinx.application import Sphinx
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("``", "`")
+
+
+# Accepted already, without effect.
+NOT_YET = {"reap"}
+
+
+def options_table() -> str:
+    """Return the options with their ini keys and variables."""
+    rows = [
+        (_usage(option), f"`{option.ini}`", _code(option.environment or ""), option.help)
+        for option in options.TABLE
+        if option.name not in NOT_YET
+    ]
+    return table(("option", "ini key", "environment", "meaning"), rows)
+
+
+def _usage(option: options.Option) -> str:
+    if option.ini_only:
+        return "(ini only)"
+    if option.kind == "switch":
+        return f"`{option.flag}`"
+    value = ",".join(option.choices) if option.choices else str(option.metavar)
+    return f"`{option.flag}={{{value}}}`" if option.choices else f"`{option.flag}={value}`"
+
+
+def settings_table(model: type[settings.Settings]) -> str:
+    """Return the keys of a record with what they take, their defaults and meanings."""
+    schema = model.model_json_schema()
+    rows = [
+        (f"`{name}`", _takes(part), _default(name, part, schema), part.get("description", ""))
+        for name, part in schema["properties"].items()
+    ]
+    return table(("key", "takes", "default", "meaning"), rows)
+
+
+_TYPES = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "`true` or `false`",
+    "array": "a list of texts",
+    "object": "a mapping",
+}
+
+
+def _takes(part: Mapping[str, Any]) -> str:
+    if "enum" in part:
+        return ", ".join(f"`{value}`" for value in part["enum"])
+    ways = [way for way in part.get("anyOf", ()) if way.get("type") != "null"]
+    if ways:
+        return " or ".join(_takes(way) for way in ways)
+    if "$ref" in part:
+        return "a mapping, see below"
+    types = part["type"]
+    return " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+
+
+def _default(name: str, part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    if name in schema.get("required", ()):
+        return "(required)"
+    default = part.get("default")
+    return "" if default is None or default == [] else _code(json.dumps(default).strip('"'))
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+class OptionsTable(SphinxDirective):
+    """The directive ``opendal-options``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        return self.parse_text_to_nodes(options_table())
+
+
+class SettingsTable(SphinxDirective):
+    """The directive ``opendal-settings MODEL``."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        return self.parse_text_to_nodes(settings_table(getattr(settings, self.arguments[0])))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directives."""
+    app.add_directive("opendal-options", OptionsTable)
+    app.add_directive("opendal-settings", SettingsTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,175 @@
+"""What the documentation says is so: its examples run, its files load, its tables are true."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_opendal import config, options
+from pytest_opendal.backends import known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.yaml")])
+OLD = metadata.version("opendal").startswith("0.45.")
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a page; a YAML file is one."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        return [text] if language == "yaml" else []
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def _pages_with(language: str) -> pytest.MarkDecorator:
+    pages = [page for page in PAGES if _blocks(page, language)]
+    return pytest.mark.parametrize("page", pages, ids=_name)
+
+
+@_pages_with("python")
+def test_python_blocks_run(page: Path, pytester: pytest.Pytester) -> None:
+    """Each block is a module; on the embedded storage, or on two when it names ``results``."""
+    blocks = _blocks(page, "python")
+    for number, block in enumerate(blocks):
+        name = "conftest" if block.startswith("# conftest.py") else f"test_block_{number}"
+        pytester.path.joinpath(f"{name}.py").write_text(block, encoding="utf-8")
+
+    arguments = _two_storages(pytester) if '"results"' in "".join(blocks) else []
+    result = pytester.runpytest("-W", "error", "--strict-markers", *arguments)
+
+    outcomes = result.parseoutcomes()
+    assert set(outcomes) <= {"passed", "skipped"}
+    assert sum(outcomes.values()) == "".join(blocks).count("def test_")
+    assert "opendal leftovers" not in result.stdout.str()
+
+
+def _two_storages(pytester: pytest.Pytester) -> list[str]:
+    storages = {
+        name: {"scheme": "fs", "kwargs": {"root": name}, "retention": "none"}
+        for name in ("sdcard", "results")
+    }
+    pytester.path.joinpath("lab.yaml").write_text(
+        json.dumps({"default": "sdcard", "storages": storages}), encoding="utf-8"
+    )
+    return ["--opendal-config=lab.yaml"]
+
+
+@_pages_with("yaml")
+def test_yaml_blocks_load(page: Path, tmp_path: Path) -> None:
+    for block in _blocks(page, "yaml"):
+        file = tmp_path / "lab.yaml"
+        file.write_text(block, encoding="utf-8")
+        environment = dict.fromkeys(re.findall(r"\$\{env:(\w+)", block), "http://127.0.0.1:9")
+
+        assert config.load(file, environment, known.check_service).storages
+
+
+@_pages_with("toml")
+def test_toml_blocks_hold_known_keys(page: Path) -> None:
+    keys = {option.ini for option in options.TABLE}
+    for block in _blocks(page, "toml"):
+        assert tomllib.loads(block)["tool"]["pytest"]["ini_options"].keys() <= keys
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_options_exist(page: Path) -> None:
+    flags = {option.flag for option in options.TABLE}
+
+    assert set(re.findall(r"--opendal-[a-z-]*[a-z]", page.read_text(encoding="utf-8"))) <= flags
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Sphinx checks those between its pages; the README is read on other sites too."""
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_picture_in_the_readme_is_what_the_quick_start_prints(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what differs by machine; the log tells of a failure there."""
+    readme = ROOT / "README.md"
+    (block,) = _blocks(readme, "python")
+    (lab,) = _blocks(readme, "yaml")
+    (picture,) = _blocks(readme, "text")
+    test = block.removeprefix("# test_boot.py\n").replace("passed", "FAILED", 1)
+    pytester.path.joinpath("test_boot.py").write_text(test, encoding="utf-8")
+    pytester.path.joinpath("lab.yaml").write_text(lab, encoding="utf-8")
+    pytester.path.joinpath("sdcard").mkdir()
+    monkeypatch.setenv("COLUMNS", "96")
+
+    output = pytester.runpytest("--opendal-config=lab.yaml").stdout.str()
+
+    def told(text: str) -> list[str]:
+        lines = text[text.index("= FAILURES =") :].splitlines()[1:-1]
+        own = ("FAILED ", "opendal = ", "storage default (fs, ")  # with paths of this machine
+        return [line.rstrip() for line in lines if not line.startswith(own)]
+
+    assert told(output) == told(picture)
+
+
+SERVICES: dict[str, Callable[[pytest.FixtureRequest], Mapping[str, str]]] = {
+    "fs": lambda request: {"root": str(request.getfixturevalue("tmp_path") / "root")},
+    "S3": lambda request: request.getfixturevalue("seaweedfs").kwargs,
+    "WebDAV": lambda request: request.getfixturevalue("wsgidav").kwargs,
+    "memory": lambda _: {},
+    "redis": lambda request: request.getfixturevalue("redis").kwargs,
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_differ_as_the_table_says(
+    service: str, request: pytest.FixtureRequest, pytester: pytest.Pytester
+) -> None:
+    kwargs = dict(SERVICES[service](request))
+    lab = {"scheme": service.lower(), "kwargs": kwargs, "retention": "none"}
+    pytester.path.joinpath("lab.yaml").write_text(json.dumps(lab), encoding="utf-8")
+    pytester.makepyfile("""
+        import json
+        from pathlib import Path
+
+        from observed import observe
+
+        def test_it(opendal):
+            Path("column.json").write_text(json.dumps(observe(opendal)))
+    """)
+
+    pytester.runpytest("--opendal-config=lab.yaml").assert_outcomes(passed=1)
+
+    seen = json.loads(pytester.path.joinpath("column.json").read_text(encoding="utf-8"))
+    assert seen == _column(service)
+
+
+def _column(service: str) -> dict[str, str]:
+    """Return what the table says of a service for the installed opendal."""
+    text = (ROOT / "docs" / "reference" / "services.md").read_text(encoding="utf-8")
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    place = head.index(service)
+    return {row[0].replace("`", ""): _for_this_opendal(row[0], row[place]) for row in rows}
+
+
+def _for_this_opendal(what: str, cell: str) -> str:
+    """Return a cell as this line of opendal shows it; 0.45 takes no conditions at all."""
+    if OLD and what.startswith(("`read_bytes(if_", "`write_bytes(if_")):
+        return "0.47"
+    if cell == "0.47":
+        return "`Unsupported`" if OLD else "yes"
+    return cell
