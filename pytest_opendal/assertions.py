@@ -7,10 +7,12 @@ message holds the query of a signed URL, the value of a header or a credential.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_opendal.contents import compare, expected_of, size_text
 from pytest_opendal.digests import new_hash
+from pytest_opendal.errors import StorageError
 from pytest_opendal.fields import check_fields, differing
 from pytest_opendal.nearest import enumeration, missing, names_in, unless_missing
 from pytest_opendal.paths import name_of, normalize
@@ -168,8 +170,10 @@ async def assert_absent(storage: Subject, path: StrPath) -> None:
 async def _described(storage: Subject, path: StrPath) -> str:
     metadata = await storage.stat(path)
     if metadata.mode.is_dir():
-        names = await names_in(storage, name_of(normalize(path)))
-        return f"a directory that holds: {enumeration(names) or 'nothing'}"
+        with suppress(StorageError):
+            names = await names_in(storage, name_of(normalize(path)))
+            return f"a directory that holds: {enumeration(names) or 'nothing'}"
+        return "a directory"
     changed = f", last modified {metadata.last_modified}" if metadata.last_modified else ""
     return f"a file of {size_text(metadata.content_length)}{changed}"
 

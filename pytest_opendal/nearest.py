@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import TYPE_CHECKING
@@ -40,12 +39,13 @@ async def unless_missing(
 
 async def missing(storage: Subject, path: StrPath) -> str:
     """Say that a path does not exist, and what is there with a similar name."""
-    name = name_of(normalize(path))
-    for directory in (*parents(name), ""):
-        if names := await names_in(storage, directory):
-            listing = _Listing(storage.display(as_directory(directory)), names)
-            return _report(storage.display(path), listing, _step(name, directory))
-    return f"{storage.display(path)} does not exist, and no name near it is known"
+    claim, name = f"{storage.display(path)} does not exist", name_of(normalize(path))
+    # A storage that fails once is not asked again: each silence would cost another timeout.
+    with suppress(StorageError):
+        for directory in (*parents(name), ""):
+            if near := await _near(storage, directory, _step(name, directory)):
+                return f"{claim}\n  {near}"
+    return f"{claim}, and no name near it is known"
 
 
 def _step(name: str, directory: str) -> str:
@@ -53,34 +53,30 @@ def _step(name: str, directory: str) -> str:
     return name.removeprefix(as_directory(directory)).partition("/")[0]
 
 
+async def _near(storage: Subject, directory: str, wanted: str) -> str:
+    """Describe what a directory holds; "" when it does not exist."""
+    shown, names = storage.display(as_directory(directory)), []
+    with suppress(NotFound, NotADirectory):
+        names = await names_in(storage, directory)
+    if near := _alike(wanted, names):
+        return f"nearest in {shown}: {', '.join(near)}"
+    if names:
+        return f"{shown} holds: {enumeration(names)}"
+    return f"{shown} is empty" if await storage.exists(as_directory(directory) or "/") else ""
+
+
 async def names_in(storage: Subject, directory: str) -> list[str]:
-    """Return the names in a directory, at most `MOST_ENTRIES`; none when it cannot be listed."""
+    """Return the names in a directory, at most `MOST_ENTRIES`; raises as listing does."""
     base = as_directory(directory)
     names: set[str] = set()
-    with suppress(StorageError):
-        async with closing(storage.list(base or "/")) as entries:
-            async for entry in entries:
-                path = entry.lstrip("/")
-                if path.startswith(base) and path != base:
-                    names.add(path.removeprefix(base))
-                if len(names) >= MOST_ENTRIES:
-                    break
+    async with closing(storage.list(base or "/")) as entries:
+        async for entry in entries:
+            path = entry.lstrip("/")
+            if path.startswith(base) and path != base:
+                names.add(path.removeprefix(base))
+            if len(names) >= MOST_ENTRIES:
+                break
     return sorted(names)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """What a directory holds."""
-
-    directory: str
-    """As messages show it."""
-    names: list[str]
-
-
-def _report(path: str, listing: _Listing, wanted: str) -> str:
-    if near := _alike(wanted, listing.names):
-        return f"{path} does not exist\n  nearest in {listing.directory}: {', '.join(near)}"
-    return f"{path} does not exist\n  {listing.directory} holds: {enumeration(listing.names)}"
 
 
 def _alike(wanted: str, names: list[str]) -> list[str]:
