@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import faults
 import pytest
 
 from pytest_opendal.config import from_mapping
-from pytest_opendal.process import Process
+from pytest_opendal.process import Process as RunProcess
 from pytest_opendal.report import Reason
 from pytest_opendal.run import Run
 
+import faults
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_opendal.run import Held
+    from pytest_opendal.settings import StorageSettings
 
     from servers import SeaweedFS
-
-Open = "Callable[..., Held]"
 
 
 @pytest.fixture
@@ -31,23 +33,33 @@ def root(tmp_path: Path) -> Path:
     return place
 
 
+@dataclass
+class Process:
+    """One process of a run, and the storage that it opens."""
+
+    run: Run
+    settings: StorageSettings
+
+    def open(self) -> Held:
+        return self.run.open(self.settings, "test_a.py::test_a")
+
+
+Begin = Callable[[dict[str, Any]], Process]
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Run]]:
+def runs(tmp_path: Path) -> Iterator[Begin]:
     begun: list[Run] = []
 
-    def begin(storage: dict[str, Any]) -> Run:
+    def begin(storage: dict[str, Any]) -> Process:
         lab = from_mapping(storage, source="test", base=tmp_path, environ={})
-        process = Process("20260131T120000-abcdef", "2026", f"gw{len(begun)}")
-        begun.append(Run(lab, process, tmp_path / "journals"))
-        return begun[-1]
+        process = RunProcess("20260131T120000-abcdef", "2026", f"gw{len(begun)}")
+        begun.append(Run(process, tmp_path / "journals"))
+        return Process(begun[-1], lab.storage(None))
 
     yield begin
     for run in begun:
         run.close()
-
-
-def _open(run: Run, test: str = "test_a.py::test_a") -> Held:
-    return run.open(run.lab.storage(None), test)
 
 
 def _tree(root: Path) -> dict[str, bytes | None]:
@@ -57,80 +69,72 @@ def _tree(root: Path) -> dict[str, bytes | None]:
     }
 
 
-def test_everything_made_goes_and_everything_else_stays(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
-) -> None:
+def test_everything_made_goes_and_everything_else_stays(root: Path, runs: Begin) -> None:
     (root / "old").mkdir()
     (root / "old" / "theirs").write_bytes(b"1")
     before = _tree(root)
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
-    held = _open(run)
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
     held.storage.write_bytes("old/deep/er/mine", b"2")
     held.storage.create_dir("new/empty/")
     held.storage.copy("old/", "copied/")
     held.storage.rename("new/", "newer/")
-    note = run.end(held, None)
+    note = process.run.end(held, None)
     assert _tree(root) == before
     assert note.leftovers == ()
 
 
-def test_what_others_put_into_our_directory_stays_and_is_told(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
-) -> None:
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
-    held = _open(run)
+def test_what_others_put_into_our_directory_stays_and_is_told(root: Path, runs: Begin) -> None:
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
     held.storage.write_bytes("ours/deep/mine", b"1")
     (root / "ours" / "theirs").write_bytes(b"2")
-    note = run.end(held, None)
+    note = process.run.end(held, None)
     assert _tree(root) == {"ours": None, "ours/theirs": b"2"}
     (left,) = note.leftovers
     assert (left.path, left.reason, left.holds) == ("ours", Reason.FOREIGN, ("ours/theirs",))
     assert not left.reason.fails_run
 
 
-def test_restore_puts_back_overwritten_deleted_and_moved_content(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
-) -> None:
+def test_restore_puts_back_overwritten_deleted_and_moved_content(root: Path, runs: Begin) -> None:
     for name in ("written", "deleted", "moved", "copied-over", "tree/a", "tree/sub/b"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode() * 3)
     (root / "tree" / "empty").mkdir()
     before = _tree(root)
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "on_existing": "restore"})
-    held = _open(run)
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "on_existing": "restore"})
+    held = process.open()
     held.storage.write_bytes("written", b"new")
     held.storage.write_bytes("written", b"newer")
     held.storage.delete("deleted")
     held.storage.rename("moved", "elsewhere/moved")
     held.storage.copy("elsewhere/moved", "copied-over")
     held.storage.remove_all("tree/")
-    note = run.end(held, None)
+    note = process.run.end(held, None)
     assert _tree(root) == before
     assert note.leftovers == ()
 
 
-def test_renamed_foreign_data_stays_where_it_was_moved_and_is_told(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
-) -> None:
+def test_renamed_foreign_data_stays_where_it_was_moved_and_is_told(root: Path, runs: Begin) -> None:
     (root / "theirs").write_bytes(b"1")
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
-    held = _open(run)
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
     held.storage.rename("theirs", "here")
     assert held.storage.get_created_resources() == {"here"}
-    (left,) = run.end(held, None).leftovers
+    (left,) = process.run.end(held, None).leftovers
     assert (left.path, left.reason, left.size) == ("here", Reason.MOVED, 1)
     assert _tree(root) == {"here": b"1"}
 
 
-def test_keep_tells_what_is_really_there(root: Path, runs: Callable[[dict[str, Any]], Run]) -> None:
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
-    held = _open(run)
+def test_keep_tells_what_is_really_there(root: Path, runs: Begin) -> None:
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
     held.storage.write_bytes("a/b", b"123")
     held.storage.register_path("never-written")
     held.storage.register_path("device/")
     (root / "device").mkdir()
     (root / "device" / "log").write_bytes(b"12")
-    note = run.end(held, Reason.KEPT)
+    note = process.run.end(held, Reason.KEPT)
     found = {(left.path, left.kind, left.size) for left in note.leftovers}
     assert found == {
         ("a", "dir", None),
@@ -141,26 +145,24 @@ def test_keep_tells_what_is_really_there(root: Path, runs: Callable[[dict[str, A
 
 
 def test_a_registered_directory_goes_with_all_that_the_device_wrote(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
+    root: Path, runs: Begin
 ) -> None:
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
-    held = _open(run)
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
     held.storage.register_path("out/logs/")
     (root / "out" / "logs" / "x").mkdir(parents=True)
     (root / "out" / "logs" / "x" / "log").write_bytes(b"12")
-    assert run.end(held, None).leftovers == ()
+    assert process.run.end(held, None).leftovers == ()
     assert _tree(root) == {}
 
 
-def test_a_failed_deletion_is_told_and_the_rest_goes_on(
-    seaweedfs: SeaweedFS, runs: Callable[[dict[str, Any]], Run]
-) -> None:
+def test_a_failed_deletion_is_told_and_the_rest_goes_on(seaweedfs: SeaweedFS, runs: Begin) -> None:
     place = {**seaweedfs.kwargs, "root": "/cleanup-failed"}
-    writer = _open(runs({"scheme": "s3", "kwargs": place}))
+    writer = runs({"scheme": "s3", "kwargs": place}).open()
     reader = runs({"scheme": "s3", "kwargs": {**place, **_readonly(seaweedfs)}})
     writer.storage.write_bytes("a", b"1")
     writer.storage.write_bytes("b", b"2")
-    note = reader.end(_taken_over(reader, writer), None)
+    note = reader.run.end(_taken_over(reader, writer), None)
     assert {(left.path, left.reason) for left in note.leftovers} == {
         ("a", Reason.FAILED),
         ("b", Reason.FAILED),
@@ -176,46 +178,44 @@ def _readonly(server: SeaweedFS) -> dict[str, str]:
     return {name: server.readonly_kwargs[name] for name in names}
 
 
-def _taken_over(run: Run, other: Held) -> Held:
+def _taken_over(process: Process, other: Held) -> Held:
     """Return a storage object of ``run`` whose record is that of ``other``."""
-    held = _open(run)
+    held = process.open()
     for name, entry in other.tracker.record.created.items():
         held.tracker.note(("+", name, entry.kind, entry.existed))
     return held
 
 
 def test_a_silent_server_costs_one_timeout_however_much_there_is(
-    seaweedfs: SeaweedFS, runs: Callable[[dict[str, Any]], Run]
+    seaweedfs: SeaweedFS, runs: Begin
 ) -> None:
     target = seaweedfs.endpoint.removeprefix("http://")
     with faults.proxy(target) as between:
         kwargs = {**seaweedfs.kwargs, "endpoint": f"http://{between.address}", "root": "/silent"}
-        run = runs({"scheme": "s3", "kwargs": kwargs, "timeout": 1.0})
-        held = _open(run)
+        process = runs({"scheme": "s3", "kwargs": kwargs, "timeout": 1.0})
+        held = process.open()
         for number in range(200):
             held.storage.write_bytes(f"f{number}", b"1")
         between.silent.set()
         start = time.monotonic()
-        note = run.end(held, None)
+        note = process.run.end(held, None)
         seconds = time.monotonic() - start
         between.silent.clear()
     assert seconds < 2.5
     assert len(note.leftovers) == 200
     assert all("no answer within 1 s" in str(left.error) for left in note.leftovers)
     assert note.removed == 0
-    journal = run.journal
+    journal = process.run.journal
     journal.close()
     assert journal.path.exists(), "what could not be removed has to stay in the journal"
 
 
-def test_an_area_goes_with_what_others_put_into_it(
-    root: Path, runs: Callable[[dict[str, Any]], Run]
-) -> None:
-    run = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "isolation": "test"})
-    held = _open(run)
+def test_an_area_goes_with_what_others_put_into_it(root: Path, runs: Begin) -> None:
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "isolation": "test"})
+    held = process.open()
     held.storage.write_bytes("a/b", b"1")
     (area,) = root.glob("pytest-opendal/*/*/*")
     (area / "by-the-device").write_bytes(b"2")
-    assert run.end(held, None).leftovers == ()
-    run.finish()
+    assert process.run.end(held, None).leftovers == ()
+    process.run.finish()
     assert _tree(root) == {}
