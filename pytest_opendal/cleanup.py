@@ -7,6 +7,7 @@ put into our directories, what existed before, and the root survive.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS
 from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.paths import parents
 from pytest_opendal.report import Leftover, Reason
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from pytest_opendal.journal import Event, Kind, Opened, Record
 
 _SHOWN_FOREIGN = 20
+
+
+def reason_to_keep(retention: str, *, failed: bool) -> Reason | None:
+    """Return why ``retention`` keeps the resources of a test, None when they are to be removed."""
+    if retention == "all":
+        return Reason.KEPT
+    return Reason.KEPT_FAILED if retention == "failed" and failed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +76,24 @@ class Cleaner:
 
     async def clean(self) -> Outcome:
         """Remove what was created, put back what was there before, and tell what is left."""
-        await self._each(self._of_kind("tree"), self._remove_tree, "-")
+        # Two removals of one place at a time would miss each other's files, and fail.
+        await self._each(_outermost(self._of_kind("tree")), self._remove_tree, "-")
         await self._each(self._of_kind("file"), self._delete, "-1")
-        await self._move_back()
-        await self._restore()
+        # A directory of ours may be where something was before.
+        if self._record.moved:
+            await self._remove_directories()
+            await self._move_back()
+        if self._record.saved:
+            await self._remove_directories()
+            await self._restore()
+        await self._remove_directories()
+        return Outcome(tuple(await self._left()), tuple(dict.fromkeys(self._directories)))
+
+    async def _remove_directories(self) -> None:
+        self._foreign.clear()
         directories = sorted(self._of_kind("dir"), key=_depth, reverse=True)
         for _, level in groupby(directories, key=_depth):
             await self._each(list(level), self._remove_directory, "-1")
-        return Outcome(tuple(await self._left()), tuple(self._directories))
 
     async def keep(self, reason: Reason) -> Outcome:
         """Remove nothing that was created, put back what was before, and tell what is there."""
@@ -126,7 +145,9 @@ class Cleaner:
                 removal.close()
 
     async def _delete(self, name: str) -> bool:
-        await self._connection.ask("delete", name, self._connection.backend.delete(name))
+        # On fs a file that another worker removes at the same time is an error.
+        with suppress(errors.NotFound):
+            await self._connection.ask("delete", name, self._connection.backend.delete(name))
         return True
 
     async def _remove_tree(self, name: str) -> bool:
@@ -147,8 +168,14 @@ class Cleaner:
     # -- what was there before
 
     async def _move_back(self) -> None:
-        for moved, origin in list(self._record.moved.items()):
-            if self._restores and await self._try(moved, self._rename_back(moved, origin)):
+        tried: set[tuple[str, str]] = set()
+        while self._restores and (
+            waiting := [move for move in sorted(self._record.moved.items()) if move not in tried]
+        ):
+            # Outermost first; what is below moves with it, in the record too.
+            moved, origin = waiting[0]
+            tried.add((moved, origin))
+            if await self._try(moved, self._rename_back(moved, origin)):
                 self._note((">", moved, origin))
                 self._note(("-1", origin))
 
@@ -260,6 +287,12 @@ class Cleaner:
                 async for leftover in self._existing([(path, "file") for path in files], reason)
             ],
         ]
+
+
+def _outermost(names: list[str]) -> list[str]:
+    """Return those of the names that are below none of the others."""
+    known = set(names)
+    return [name for name in names if known.isdisjoint(parents(name))]
 
 
 def _depth(name: str) -> int:

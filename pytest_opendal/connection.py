@@ -11,13 +11,15 @@ from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pytest_opendal.backends.protocol import Backend, Conditions
-    from pytest_opendal.settings import StorageSettings
     from pytest_opendal.models import Capability, Metadata
+    from pytest_opendal.settings import StorageSettings
 
 T = TypeVar("T")
+E = TypeVar("E", bound=errors.StorageError)
 
 _INTERRUPTED_SECONDS = 1.0
 _SLOW_REMOVALS = 100
@@ -36,21 +38,23 @@ class Connection:
         self.timeout = settings.timeout
         self.directories: PathTree[bool] = PathTree()
         """Names of directories seen to exist, on services where they are things of their own."""
-        self._checked = False
+        self.special: set[str] = set()
+        """Names of devices and pipes, which are written to and never replaced."""
+        self.checked = False
 
     def hurry(self) -> None:
         """After an interrupt: a storage that does not answer gets one second."""
         self.timeout = min(self.timeout, _INTERRUPTED_SECONDS)
 
     async def check(self) -> None:
-        """Make sure, once, that the storage answers.
+        """Make sure, once, that the storage answers; again when the other side broke off.
 
         Raises:
             StorageUnavailable, StorageTimeout: it does not.
         """
-        if not self._checked:
+        if not self.checked or self.backend.may_be_gone:
             await self.ask("connect", "", self.backend.check())
-            self._checked = True
+            self.checked = True
 
     async def ask(self, operation: str, path: str, answer: Awaitable[T]) -> T:
         """Await one call of the backend for at most ``timeout`` seconds."""
@@ -82,9 +86,7 @@ class Connection:
         reason = f"no answer within {self.timeout:g} s (timeout)"
         return self.error(errors.StorageTimeout, operation, path, reason)
 
-    def error(
-        self, kind: type[errors.StorageError], operation: str, path: str, reason: str
-    ) -> errors.StorageError:
+    def error(self, kind: type[E], operation: str, path: str, reason: str) -> E:
         """Return an error that names storage, operation, path and reason, once."""
         place = f"{self.name}: {operation}"
         if reason.startswith(place):
@@ -108,7 +110,10 @@ class Connection:
 
     async def remove_empty(self, name: str) -> bool:
         """Remove the directory ``name`` unless something is in it; whether it is gone."""
-        gone = await self.ask("delete", f"{name}/", self.backend.remove_empty(f"{name}/"))
+        try:
+            gone = await self.ask("delete", f"{name}/", self.backend.remove_empty(f"{name}/"))
+        except errors.NotFound:  # another worker removes it at the same time
+            gone = True
         if gone:
             self.directories.pop(name)
         return gone
@@ -132,9 +137,9 @@ class Connection:
         while (entry := await self.ask(operation, path, anext(entries, None))) is not None:
             yield entry
 
-    async def children(self, name: str, limit: int) -> list[str]:
+    async def children(self, name: str, limit: int) -> builtins.list[str]:
         """Return up to ``limit`` paths directly below the directory ``name``."""
-        found: list[str] = []
+        found: builtins.list[str] = []
         async for entry in self.list(f"{name}/" if name else ""):
             if entry.strip("/") != name:
                 found.append(entry)

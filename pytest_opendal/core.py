@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
@@ -17,6 +17,7 @@ from pytest_opendal.backends.protocol import (
     Operation,
     WriteOptions,
 )
+from pytest_opendal.connection import UNREACHABLE
 from pytest_opendal.paths import (
     StrPath,
     as_directory,
@@ -28,34 +29,42 @@ from pytest_opendal.paths import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import builtins
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from io import BufferedReader
 
     from pytest_opendal.connection import Connection
     from pytest_opendal.models import Capability, Metadata, PresignedRequest
+    from pytest_opendal.sharing import Sharing
     from pytest_opendal.tracking import Tracker
 
 _POLL_FIRST, _POLL_MOST = 0.02, 1.0
 
 
-class Discarded(Exception):
-    """A file opened for writing is given up; nothing of it was published."""
-
-
 class AsyncStorage:
     """One storage for one test (or session): every operation goes through here and is tracked."""
 
-    def __init__(self, connection: Connection, tracker: Tracker, prefix: str = "") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        tracker: Tracker,
+        prefix: str = "",
+        sharing: Sharing | None = None,
+    ) -> None:
         """Begin with nothing created.
 
         Args:
             connection: the storage.
             tracker: what notes creations for this object.
             prefix: name of the directory that all paths are relative to.
+            sharing: what `ensure` shares with the other workers of the run.
         """
         self.connection = connection
         self.tracker = tracker
         self.name = connection.name
         self._prefix = f"{prefix}/" if prefix else ""
+        self._sharing = sharing
+        self._uploads: list[tuple[Tracker, str]] = []
 
     # -- paths
 
@@ -112,19 +121,27 @@ class AsyncStorage:
     ) -> bytes:
         """Return a file's content, or ``size`` bytes of it from ``offset`` on."""
         resolved = self._file(path, "read")
-        if offset or size is not None:
-            # Past the end 0.47 raises and 0.45 panics; a range means what a slice means.
-            length = (await self.connection.stat(resolved)).content_length
-            offset, size = (
-                min(offset, length),
-                min(length - offset if size is None else size, length - offset),
-            )
-            if size <= 0:
-                return b""
         conditions = Conditions(if_match, if_none_match)
+        if offset or size is not None:
+            size = await self._available(resolved, offset, size, conditions)
+            if not size:
+                return b""
         return await self.connection.ask(
             "read", resolved, self.connection.backend.read(resolved, offset, size, conditions)
         )
+
+    async def _available(
+        self, resolved: str, offset: int, size: int | None, conditions: Conditions
+    ) -> int:
+        """Return how many bytes of a range there are; past the end 0.47 raises and 0.45 panics."""
+        if offset < 0 or (size or 0) < 0:
+            msg = f"offset and size count bytes from the start, not {offset} and {size}"
+            raise ValueError(msg)
+        found = await self.connection.stat(resolved, conditions)
+        if found.mode.is_dir():
+            raise self.connection.error(errors.IsADirectory, "read", resolved, "is a directory")
+        rest = max(0, found.content_length - offset)
+        return rest if size is None else min(size, rest)
 
     async def require_file(self, path: StrPath) -> str:
         """Return the resolved path of a file that exists."""
@@ -133,7 +150,7 @@ class AsyncStorage:
             raise self.connection.error(errors.IsADirectory, "open", resolved, "is a directory")
         return resolved
 
-    def stream(self, path: StrPath, offset: int = 0) -> AsyncIterator[bytes]:
+    def stream(self, path: StrPath, offset: int = 0) -> AsyncGenerator[bytes]:
         """Yield a file's content in pieces, from ``offset`` bytes on."""
         return transfer.stream(self.connection, self._file(path, "read"), offset)
 
@@ -141,10 +158,31 @@ class AsyncStorage:
         """Copy the file ``src`` to the local path ``dst``, or to ``dst`` of another operator."""
         resolved = self._file(src, "read")
         if operator is None:
+            if not Path(dst).parent.exists():
+                await self.require_file(src)
+                Path(dst).parent.mkdir(parents=True, exist_ok=True)
             await transfer.download(self.connection, resolved, Path(dst))
-        else:
-            await transfer.write_operator(
-                operator, str(dst), transfer.stream(self.connection, resolved)
+            return
+        async with (
+            aclosing(transfer.stream(self.connection, resolved)) as pieces,
+            self._explained("read", resolved, f"cannot write {str(dst)!r} of the other operator"),
+        ):
+            await transfer.write_operator(operator, str(dst), pieces)
+
+    @asynccontextmanager
+    async def _explained(self, operation: str, resolved: str, what: str) -> AsyncIterator[None]:
+        """Turn what somebody else's operator raises into our errors."""
+        try:
+            yield
+        except errors.StorageError:
+            raise
+        except Exception as error:
+            kind, reason = self.connection.backend.explain(error)
+            if isinstance(error, TimeoutError):
+                kind, reason = errors.StorageTimeout, "no answer in time"
+            text = f"{what}: {reason}"
+            raise self.connection.error(kind, operation, resolved, text) from error.with_traceback(
+                None
             )
 
     async def stat(
@@ -168,16 +206,20 @@ class AsyncStorage:
 
     async def exists(self, path: StrPath) -> bool:
         """Whether a file or directory is there."""
+        return await self._find(path, "exists") is not None
+
+    async def _find(self, path: StrPath, operation: str) -> Metadata | None:
+        self.resolve(path, operation)
         try:
-            await self.stat(path)
+            return await self.stat(path)
         except (errors.NotFound, errors.NotADirectory):
-            return False
-        return True
+            return None
 
     async def hash(self, path: StrPath, algo: str = "sha256") -> str:
         """Return the hex digest of a file's content."""
         if algo not in hashlib.algorithms_available or algo.startswith("shake"):
-            msg = f"unknown hash algorithm {algo!r}; hashlib has {', '.join(sorted(hashlib.algorithms_guaranteed))}"
+            names = ", ".join(sorted(hashlib.algorithms_guaranteed))
+            msg = f"unknown hash algorithm {algo!r}; hashlib has {names}"
             raise ValueError(msg)
         resolved = self._file(path, "hash")
         there = await self.connection.ask(
@@ -185,7 +227,7 @@ class AsyncStorage:
         )
         return there or await transfer.digest(self.connection, resolved, algo)
 
-    async def list(self, path: StrPath, *, recursive: bool = False) -> AsyncIterator[str]:
+    async def list(self, path: StrPath, *, recursive: bool = False) -> AsyncGenerator[str]:
         """Yield paths directly below a directory (or all), the directory itself first.
 
         The same on every service: a file yields itself, what is missing nothing, directories end with
@@ -230,7 +272,7 @@ class AsyncStorage:
             if entry.strip("/") != directory.strip("/"):
                 yield entry
 
-    def scan(self, path: StrPath) -> AsyncIterator[str]:
+    def scan(self, path: StrPath) -> AsyncGenerator[str]:
         """Yield all paths below a directory, itself first."""
         return self.list(path, recursive=True)
 
@@ -258,7 +300,7 @@ class AsyncStorage:
         seconds = self.timeout if timeout is None else timeout
         deadline, pause = time.monotonic() + seconds, _POLL_FIRST
         while True:
-            found = await self.connection.find(self.resolve(path, "wait_until"))
+            found = await self._find(path, "wait_until")
             if found is not None and (condition is None or condition(found)):
                 return found
             if time.monotonic() >= deadline:
@@ -281,9 +323,14 @@ class AsyncStorage:
             await self._write(resolved, data, options)
 
     async def _write(self, resolved: str, data: bytes, options: WriteOptions) -> None:
-        await self.connection.ask(
-            "write", resolved, self.connection.backend.write(resolved, data, options)
-        )
+        target = None if options.if_not_exists else self.connection.backend.local_path(resolved)
+        # What is not there yet needs no part: half of it is removed when the write fails.
+        async with self._beside(
+            resolved, target if transfer.has_content(target) else None
+        ) as place:
+            await self.connection.ask(
+                "write", resolved, self.connection.backend.write(place, data, options)
+            )
 
     async def write_from_path(
         self, dst: StrPath, src: StrPath, operator: Any = None, options: WriteOptions = NO_OPTIONS
@@ -295,12 +342,28 @@ class AsyncStorage:
                 async with self.tracker.creating("write", resolved):
                     await self.publish(resolved, source, options)
             return
-        pieces = transfer.source_pieces(src, operator, self.timeout)
-        head = await anext(
-            pieces, b""
-        )  # a source that cannot be read is found before the target is touched
-        async with self.tracker.creating("write", resolved):
-            await self._upload(resolved, transfer.chain(head, pieces), options)
+        async with aclosing(self.source(resolved, src, operator)) as pieces:
+            # A source that cannot be read is found before the target is touched.
+            head = await anext(pieces, b"")
+            async with self.tracker.creating("write", resolved):
+                await self._upload(resolved, transfer.chain(head, pieces), options)
+
+    async def source(self, resolved: str, src: StrPath, operator: Any) -> AsyncGenerator[bytes]:
+        """Yield the content of what is written to a file: of a local path, an operator, or a URL."""
+        what = f"cannot read {transfer.shown(src)!r}"
+        async with aclosing(transfer.source_pieces(src, operator, self.timeout)) as pieces:
+            while piece := await self._piece(resolved, what, pieces):
+                yield piece
+
+    async def _piece(self, resolved: str, what: str, pieces: AsyncIterator[bytes]) -> bytes:
+        """Return the next piece of a source; its silence says nothing of the storage."""
+        try:
+            async with self._explained("write", resolved, what), asyncio.timeout(self.timeout):
+                return await anext(pieces, b"")
+        except UNREACHABLE as error:
+            raise self.connection.error(
+                transfer.SourceUnavailable, "write", resolved, str(error)
+            ) from error.__cause__
 
     async def publish(self, resolved: str, source: IO[bytes], options: WriteOptions) -> None:
         """Store the rest of an open local file; nothing of it is there before all of it is."""
@@ -315,37 +378,94 @@ class AsyncStorage:
         )
 
     async def _copy_beside(self, resolved: str, target: Path, source: IO[bytes]) -> None:
-        directory = resolved.rpartition("/")[0]
-        names: list[str] = []
-
-        def noted(part: Path) -> None:
-            names.append(f"{directory}/{part.name}" if directory else part.name)
-            self.tracker.note(("+", names[0], "file", False))
-
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        async with self.connection.watch("write", resolved) as still_going:
-            async with transfer.part_beside(target, noted) as part:
-                await transfer.copy_file(source, part, still_going)
-        self.tracker.unrecorded(names)
+        async with (
+            self._beside(resolved, target) as part,
+            self.connection.watch("write", resolved) as still_going,
+        ):
+            place = target.with_name(part.rpartition("/")[2])
+            await transfer.copy_file(source, place, still_going)
+
+    @asynccontextmanager
+    async def _beside(self, resolved: str, target: Path | None) -> AsyncIterator[str]:
+        """Yield the path to write to, where a write that fails would damage what is there.
+
+        That is on an fs storage, and behind an exporter: a part beside the file, which replaces
+        it at the end.
+        """
+        if self.connection.backend.replaces and resolved not in self.connection.special:
+            async with self._part(resolved) as part:
+                yield part
+            return
+        if target is None or not transfer.can_replace(target):
+            yield resolved
+            return
+        part = resolved[: -len(target.name)] + transfer.beside(target).name
+        self.tracker.note(("+", part, "file", False))
+        try:
+            yield part
+            transfer.copy_mode(target, target.with_name(part.rpartition("/")[2]))
+            await self.connection.ask(
+                "write", resolved, self.connection.backend.rename(part, resolved)
+            )
+        except BaseException:
+            with suppress(OSError):
+                target.with_name(part.rpartition("/")[2]).unlink(missing_ok=True)
+            raise
+        finally:
+            self.tracker.unrecorded([part])
+
+    @asynccontextmanager
+    async def _part(self, resolved: str) -> AsyncIterator[str]:
+        """Yield the path of a part beside a file, which the other side puts in its place at the end."""
+        backend = self.connection.backend
+        part = transfer.beside(Path(resolved)).as_posix()
+        self.tracker.note(("+", part, "file", False))
+        try:
+            yield part
+            await self.connection.ask("write", resolved, backend.replace(part, resolved))
+        except BaseException as error:
+            # A side that is silent or gone is not asked again; the record keeps the part.
+            if not (isinstance(error, errors.StorageTimeout) or backend.may_be_gone):
+                with suppress(errors.StorageError):
+                    with suppress(errors.NotADirectory):
+                        await self.connection.ask("delete", part, backend.delete(part))
+                    self.tracker.unrecorded([part])
+            raise
+        self.tracker.unrecorded([part])
 
     async def _upload(
         self, resolved: str, pieces: AsyncIterator[bytes], options: WriteOptions
     ) -> None:
+        target = None if options.if_not_exists else self.connection.backend.local_path(resolved)
+        async with self._beside(resolved, target) as place:
+            await self._stream(resolved, place, pieces, options)
+
+    async def _stream(
+        self, resolved: str, place: str, pieces: AsyncIterator[bytes], options: WriteOptions
+    ) -> None:
         async with self.connection.watch("write", resolved) as still_going:
 
-            async def watched() -> AsyncIterator[bytes]:
+            async def watched() -> AsyncGenerator[bytes]:
                 async for piece in pieces:
                     still_going()
                     yield piece
 
-            await self.connection.backend.upload(resolved, watched(), options)
+            async with aclosing(watched()) as all_pieces:
+                await self.connection.backend.upload(place, all_pieces, options)
 
     async def append_from(self, resolved: str, source: IO[bytes]) -> None:
-        """Add the content of an open local file to the end of a file."""
-        async for piece in transfer.read_file(source):
-            await self.connection.ask(
-                "append", resolved, self.connection.backend.append(resolved, piece)
-            )
+        """Add the content of an open local file to the end of a file, all of it or nothing."""
+        target = self.connection.backend.local_path(resolved)
+        with transfer.cut_back_on_failure(target):
+            # At least once, so that appending nothing makes the file.
+            piece = await asyncio.to_thread(source.read, transfer.PART_BYTES)
+            while True:
+                await self.connection.ask(
+                    "append", resolved, self.connection.backend.append(resolved, piece)
+                )
+                if not (piece := await asyncio.to_thread(source.read, transfer.PART_BYTES)):
+                    return
 
     @asynccontextmanager
     async def opening_for_write(self, path: StrPath, *, append: bool) -> AsyncIterator[str]:
@@ -361,6 +481,11 @@ class AsyncStorage:
         async with self.tracker.creating("open", resolved):
             yield resolved
 
+    async def length(self, resolved: str) -> int:
+        """Return the size of a file, 0 when there is none."""
+        found = await self.connection.find(resolved)
+        return 0 if found is None else found.content_length
+
     async def create_dir(self, path: StrPath) -> None:
         """Make a directory and those above it; one that exists is left as it is."""
         name = name_of(self.resolve(path, "create_dir"))
@@ -369,14 +494,17 @@ class AsyncStorage:
         self.tracker.refuse_protected("create_dir", name)
         fresh = await self._missing_with(name)
         if fresh:
-            async with self.tracker.creating_directories("create_dir", fresh):
+            async with self.tracker.creating_directories(fresh):
                 await self.connection.ask(
                     "create_dir", f"{name}/", self.connection.backend.create_dir(f"{name}/")
                 )
 
-    async def _missing_with(self, name: str) -> list[str]:
+    async def _missing_with(self, name: str) -> builtins.list[str]:
         if self.connection.backend.hierarchical:
             return await self.tracker.missing_directories("create_dir", f"{name}/.")
+        if not self._made(name) and await self._kind(name) == "file":
+            # An object store would have both; here a name is one thing everywhere.
+            raise self.connection.error(errors.NotADirectory, "create_dir", name, "is a file")
         return [] if await self._has_marker(name) else [name]
 
     async def _has_marker(self, name: str) -> bool:
@@ -402,19 +530,31 @@ class AsyncStorage:
     async def ensure(self, path: StrPath, source: StrPath) -> bool:
         """Upload the local file ``source`` unless ``path`` has the same size and content.
 
+        Without isolation the workers of a run share it: it is removed when the run ends.
+
         Returns:
             Whether it was uploaded.
         """
+        resolved = self._file(path, "ensure")
         with transfer.open_source(Path(source)) as file:
-            resolved = self._file(path, "ensure")
-            if await self._is_same(resolved, file):
-                return False
-            file.seek(0)
-            async with self.tracker.creating("ensure", resolved):
-                await self.publish(resolved, file, NO_OPTIONS)
+            async with self._once(resolved) as tracker:
+                if await self._is_same(resolved, file):
+                    return False
+                file.seek(0)
+                async with tracker.creating("ensure", resolved):
+                    await self.publish(resolved, file, NO_OPTIONS)
+                self._uploads.append((tracker, resolved))
         return True
 
-    async def _is_same(self, resolved: str, file: IO[bytes]) -> bool:
+    @asynccontextmanager
+    async def _once(self, resolved: str) -> AsyncIterator[Tracker]:
+        if self._sharing is None or self.tracker.is_ours(resolved):
+            yield self.tracker
+            return
+        async with self._sharing.exclusive(resolved) as tracker:
+            yield tracker
+
+    async def _is_same(self, resolved: str, file: BufferedReader) -> bool:
         found = await self.connection.find(resolved)
         size = file.seek(0, 2)
         file.seek(0)
@@ -431,7 +571,7 @@ class AsyncStorage:
         if (await self._require("copy", origin, source)).mode.is_dir():
             await self._copy_directory(name_of(origin), name_of(place))
         else:
-            await self._copy_file(name_of(origin), name_of(place))
+            await self._copy_file(name_of(origin), self._file(target, "copy"))
 
     async def _two_places(
         self, operation: str, source: StrPath, target: StrPath
@@ -455,15 +595,29 @@ class AsyncStorage:
             ) from error.__cause__
 
     async def _copy_file(self, origin: str, place: str) -> None:
-        async with self.tracker.creating("copy", place):
-            await self.connection.ask("copy", origin, self.connection.backend.copy(origin, place))
+        await self._refuse_directory("copy", place)
+        target = self.connection.backend.local_path(place)
+        async with (
+            self.tracker.creating("copy", place),
+            self._beside(place, target if transfer.has_content(target) else None) as spot,
+        ):
+            await self.connection.ask("copy", origin, self.connection.backend.copy(origin, spot))
+
+    async def _refuse_directory(self, operation: str, place: str) -> None:
+        """Raise `IsADirectory` for a target that the tracker takes for ours without a question.
+
+        WebDAV would put the file in the place of the directory and of all that is in it.
+        """
+        if self.tracker.is_ours(place) and await self._is_real_directory(place):
+            raise self.connection.error(errors.IsADirectory, operation, place, "is a directory")
 
     async def _copy_directory(self, origin: str, place: str) -> None:
         # The listing ends before the first copy, so that a service never lists what was just made.
         entries = [entry async for entry in self.connection.list(f"{origin}/", recursive=True)]
-        await self.create_dir(self.relative(f"{place}/"))
+        if self.connection.backend.hierarchical:
+            await self.create_dir(self.relative(f"{place}/"))
         for entry in entries:
-            if entry.endswith("/") and entry != f"{origin}/":
+            if entry.endswith("/"):
                 await self.create_dir(self.relative(place + entry[len(origin) :]))
         files = [entry for entry in entries if not entry.endswith("/")]
         await self.limited(
@@ -490,6 +644,7 @@ class AsyncStorage:
         origin, place = (name_of(path) for path in await self._two_places("rename", source, target))
         await self._require("rename", origin, source)
         await self.tracker.refuse_protected_below("rename", origin)
+        await self._refuse_directory("rename", place)
         async with self.tracker.moving("rename", origin, place):
             await self.connection.ask(
                 "rename", origin, self.connection.backend.rename(origin, place)
@@ -501,20 +656,33 @@ class AsyncStorage:
         resolved = self.resolve(path, "delete")
         self.tracker.refuse_protected("delete", name)
         await self._save_one(name)
-        if is_directory(resolved) or await self._is_real_directory(name):
+        if is_directory(resolved) or self._made(name) or await self._is_real_directory(name):
             await self._delete_directory(name)
-            self.tracker.removed(name)
+            await self._forget(resolved)
         else:
             await self.connection.ask("delete", name, self.connection.backend.delete(name))
             self.tracker.unrecorded([name])
 
+    def _made(self, name: str) -> bool:
+        """Whether a name is that of a directory of ours; on an object store its slash tells nothing."""
+        entry = self.tracker.record.created.get(name)
+        return entry is not None and entry.kind != "file"
+
     async def _is_real_directory(self, name: str) -> bool:
         return self.connection.backend.hierarchical and await self._kind(name) == "dir"
 
+    async def _forget(self, resolved: str) -> None:
+        """Take what was removed out of the record; a file ``x`` is not what ``x/`` names."""
+        name = name_of(resolved)
+        record = self.tracker.record
+        doubtful = is_directory(resolved) and (name in record.created or name in record.moved)
+        self.tracker.removed(name, file_stays=doubtful and await self._kind(name) == "file")
+
     async def _delete_directory(self, name: str) -> None:
-        if await self._kind(f"{name}/") is not None and not await self.connection.remove_empty(
-            name
-        ):
+        if await self._kind(f"{name}/") is None:
+            return
+        removal = self.connection.remove_empty(name)
+        if not await self.tracker.removing_directory(name, removal):
             reason = "the directory is not empty; remove_all removes it with what is in it"
             raise self.connection.error(errors.StorageError, "delete", f"{name}/", reason)
 
@@ -537,17 +705,19 @@ class AsyncStorage:
         """
         resolved = self.resolve(path, "remove_all")
         name = name_of(resolved)
+        if not (await self.connection.capability()).list:
+            reason = f"{self.connection.backend.scheme} cannot list, so nobody knows what is below"
+            raise self.connection.error(errors.Unsupported, "remove_all", resolved or "/", reason)
         if name == name_of(self._prefix):
-            return await self._empty_root()
+            await self._empty_root()
+            return
         await self.tracker.refuse_protected_below("remove_all", name)
         await self.tracker.save_below(name)
         await self._remove_all(resolved, name)
-        self.tracker.removed(name)
+        await self._forget(resolved)
 
     async def _remove_all(self, resolved: str, name: str) -> None:
         backend = self.connection.backend
-        if not (await self.connection.capability()).list:
-            return await self.connection.ask("remove_all", name, backend.delete(name))
         kind = await self._kind(resolved)
         if kind == "file":
             await self.connection.ask("remove_all", name, backend.delete(name))
@@ -562,7 +732,7 @@ class AsyncStorage:
             raise self.connection.error(errors.Protected, "remove_all", "/", reason)
         for entry in await self.connection.children(name_of(self._prefix), limit=1 << 30):
             await self._remove_all(entry, name_of(entry))
-            self.tracker.removed(name_of(entry))
+            await self._forget(entry)
 
     # -- presigning
 
@@ -593,4 +763,5 @@ class AsyncStorage:
         """Return what this storage object has created and not removed, without surrounding slashes."""
         record = self.tracker.record
         names = {name for name in (*record.created, *record.moved) if name != self.tracker.area}
+        names |= {name for tracker, name in self._uploads if tracker.is_ours(name)}
         return {name.removeprefix(self._prefix) for name in names}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pytest_opendal import transfer
-from pytest_opendal.core import Discarded
+from pytest_opendal.tracking import Discarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -101,23 +102,23 @@ class StorageFile:
         """Return all bytes from the position to the end."""
         raise self._refuse("read")
 
-    def read_into_path(self, path: StrPath, operator: Any = None) -> None:  # noqa: ARG002
+    def read_into_path(self, path: StrPath, operator: Any = None) -> None:
         """Copy all from the position to the end to a local path, or to ``path`` of another operator."""
         raise self._refuse("read")
 
-    def write(self, data: Any) -> int:  # noqa: ARG002
+    def write(self, data: Any) -> int:
         """Write bytes (text in text modes); returns how many bytes (characters)."""
         raise self._refuse("write")
 
-    def write_bytes(self, data: bytes) -> None:  # noqa: ARG002
+    def write_bytes(self, data: bytes) -> None:
         """Write bytes."""
         raise self._refuse("write")
 
-    def write_from_path(self, path: StrPath, operator: Any = None) -> None:  # noqa: ARG002
+    def write_from_path(self, path: StrPath, operator: Any = None) -> None:
         """Write the content of a local file, a file of another operator, or an http(s) URL."""
         raise self._refuse("write")
 
-    def seek(self, pos: int, whence: int = 0) -> int:  # noqa: ARG002
+    def seek(self, pos: int, whence: int = 0) -> int:
         """Move to a byte offset from the start (0), the position (1) or the end (2); return the position."""
         raise self._refuse("seek")
 
@@ -160,6 +161,20 @@ class _RawReader(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
+    def readall(self) -> bytes:
+        # Python's own asks for 8 KiB at a time.
+        rest = self._run(self._read_rest())
+        self._position += len(rest)
+        return bytes(rest)
+
+    async def _read_rest(self) -> bytes:
+        pieces: list[bytes] = []
+        while piece := await self._storage.connection.ask(
+            "read", self._path, self._reader.read(transfer.CHUNK_BYTES)
+        ):
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def close(self) -> None:
         if not self.closed:
             super().close()
@@ -179,10 +194,12 @@ class ReadingFile(StorageFile):
     ) -> None:
         super().__init__(path, mode)
         self._run = run
+        self._storage = storage
         self._buffer = io.BufferedReader(_RawReader(storage, path, reader, run), _BUFFER_BYTES)
-        self._file: Any = (
-            io.TextIOWrapper(self._buffer, "utf-8", newline="") if self._text else self._buffer
-        )
+        self._file: Any = self._decoded() if self._text else self._buffer
+
+    def _decoded(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(self._buffer, "utf-8", newline="")
 
     @property
     def closed(self) -> bool:
@@ -200,22 +217,38 @@ class ReadingFile(StorageFile):
         return self._file.readline(size)
 
     def read_bytes(self) -> bytes:
+        self._settle()
         return self._buffer.read()
 
     def read_into_path(self, path: StrPath, operator: Any = None) -> None:
+        self._settle()
         if operator is not None:
-            return self._run(
-                transfer.write_operator(operator, str(path), transfer.read_file(self._buffer))
-            )
-        with Path(path).open("wb") as target:
+            pieces = transfer.read_file(self._buffer)
+            self._run(transfer.write_operator(operator, str(path), pieces))
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with transfer.replacing(target) as part, part.open("wb") as writing:
             while piece := self._buffer.read(transfer.CHUNK_BYTES):
-                target.write(piece)
+                writing.write(piece)
+        return
+
+    def _settle(self) -> None:
+        """Bring the bytes to where the text is: it is decoded in pieces, ahead of what was read."""
+        if self._text:
+            self.seek(self.tell())
 
     def seek(self, pos: int, whence: int = 0) -> int:
-        return int(self._buffer.seek(pos, whence))
+        if self._text and whence == io.SEEK_CUR:
+            pos, whence = self.tell() + pos, io.SEEK_SET
+        position = self._buffer.seek(pos, whence)
+        if self._text:
+            self._file.detach()
+            self._file = self._decoded()
+        return position
 
     def tell(self) -> int:
-        return self._buffer.tell()
+        return int(self._file.tell())
 
 
 class WritingFile(StorageFile):
@@ -229,6 +262,7 @@ class WritingFile(StorageFile):
         tracking: AbstractAsyncContextManager[str],
         options: WriteOptions,
         run: Callable[..., Any],
+        position: int = 0,
     ) -> None:
         super().__init__(path, mode)
         self._storage = storage
@@ -236,7 +270,7 @@ class WritingFile(StorageFile):
         self._options = options
         self._run = run
         self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
-        self._written = 0
+        self._position = position
 
     @property
     def closed(self) -> bool:
@@ -266,10 +300,8 @@ class WritingFile(StorageFile):
 
     async def _give_up(self) -> None:
         given_up = Discarded()
-        try:
+        with suppress(Discarded):
             await self._tracking.__aexit__(Discarded, given_up, None)
-        except Discarded:
-            pass
 
     def write(self, data: Any) -> int:
         if self._text:
@@ -279,19 +311,15 @@ class WritingFile(StorageFile):
         return len(data)
 
     def write_bytes(self, data: bytes) -> None:
-        self._written += self._spool.write(data)
+        self._position += self._spool.write(data)
 
     def write_from_path(self, path: StrPath, operator: Any = None) -> None:
-        for piece in self._pieces(path, operator):
+        source = self._storage.source(self.path, path, operator)
+        while piece := self._run(_awaited(anext, source, b"")):
             self.write_bytes(piece)
 
-    def _pieces(self, path: StrPath, operator: Any) -> Iterator[bytes]:
-        source = transfer.source_pieces(path, operator, self._storage.timeout)
-        while piece := self._run(_awaited(anext, source, b"")):
-            yield piece
-
     def tell(self) -> int:
-        return self._written
+        return self._position
 
 
 async def open_file(
@@ -306,4 +334,5 @@ async def open_file(
         return ReadingFile(storage, resolved, mode, reader, run)
     tracking = storage.opening_for_write(path, append=mode[0] == "a")
     resolved = await tracking.__aenter__()
-    return WritingFile(storage, resolved, mode, tracking, options, run)
+    position = await storage.length(resolved) if mode[0] == "a" else 0
+    return WritingFile(storage, resolved, mode, tracking, options, run, position)

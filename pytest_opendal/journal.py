@@ -22,7 +22,7 @@ from pytest_opendal.paths import below
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from filelock import FileLock
 
@@ -119,6 +119,8 @@ def _renamed(record: Record, source: str, target: str) -> None:
     record.moved.pop(source, None)
     for name in [name for name in record.moved if below(name, source)]:
         record.moved[target + name[len(source) :]] = record.moved.pop(name)
+    for name in [name for name, origin in record.moved.items() if name == origin]:
+        del record.moved[name]  # it is back where it was
 
 
 def _saved(record: Record, path: str, backup: str | None) -> None:
@@ -139,7 +141,7 @@ def _ended(record: Record) -> None:
 
 # A rename is noted twice: before it the record holds both places, after it only the new one. So a
 # kill between the two loses track of neither; what is missing at one of them is no error.
-_APPLY = {
+_APPLY: dict[str, Callable[..., None]] = {
     "open": _opened,
     "+": _created,
     "-": _gone,

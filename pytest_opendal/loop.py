@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal.errors import StorageUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
 T = TypeVar("T")
 
@@ -37,13 +38,24 @@ class LoopThread:
         Raises:
             StorageUnavailable: in a child forked after the loop was started.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        try:
+            loop = self._started()
+        except StorageUnavailable:
+            coroutine.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
             return future.result()
         finally:
             # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
             if not future.done():
                 future.cancel()
+
+    def drop(self, items: AsyncGenerator[Any, None]) -> None:
+        """Close a generator that was run here without waiting: the garbage collector may call this."""
+        if self._loop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop stops right now, which closes it as well
+                self._loop.call_soon_threadsafe(_close, items)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -73,6 +85,11 @@ class LoopThread:
         self._thread.join(_STOP_SECONDS)
         if not self._thread.is_alive():
             loop.close()
+
+
+def _close(items: AsyncGenerator[Any, None]) -> None:
+    closing = asyncio.ensure_future(items.aclose())
+    closing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def _cancel_all() -> None:

@@ -75,7 +75,7 @@ class PresignedRequest(BaseModel):
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return what the repr shows (pydantic's hook for ``repr`` and ``str``)."""
         parts = urlsplit(self.url)
-        place = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         hidden = "?..." if parts.query else ""
         return [
             ("url", place + hidden),

@@ -18,14 +18,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def normalize(path: StrPath) -> str:
-    """Return the one spelling of ``path``: relative, ``/`` separated, ``/`` at the end of a directory.
+    r"""Return the one spelling of ``path``: relative, ``/`` separated, ``/`` at the end of a directory.
 
-    The root is ``""``. A leading ``/`` means the root, ``\\`` is ``/``, ``.`` and doubled slashes are
+    The root is ``""``. A leading ``/`` means the root, ``\`` is ``/``, ``.`` and doubled slashes are
     folded, and ``..`` may go up only within the path.
 
     Raises:
         PathEscape: the path would leave the root.
-        InvalidPath: the path holds control characters.
+        InvalidPath: the path holds control characters, or begins or ends with a space.
     """
     text = os.fspath(path)
     if not isinstance(text, str):
@@ -46,8 +46,13 @@ def normalize(path: StrPath) -> str:
             parts.pop()
         elif piece not in {"", "."}:
             parts.append(piece)
+    name = "/".join(parts)
+    if name != name.strip():
+        # opendal cuts it off, so that another path would be used than the one that is tracked.
+        msg = f"{text!r} begins or ends with white space, which opendal takes away"
+        raise InvalidPath(msg)
     trailing_slash = "/" if parts and pieces[-1] in {"", ".", ".."} else ""
-    return "/".join(parts) + trailing_slash
+    return name + trailing_slash
 
 
 def is_directory(path: str) -> bool:
@@ -75,4 +80,4 @@ def parents(path: str) -> Iterator[str]:
 
 def below(path: str, directory: str) -> bool:
     """Whether the name ``path`` is ``directory`` or lies below it; everything is below the root."""
-    return directory == "" or path == directory or path.startswith(f"{directory}/")
+    return directory in {"", path} or path.startswith(f"{directory}/")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import assertions, errors, files
 from pytest_opendal.backends.protocol import Operation, WriteOptions
 
 if TYPE_CHECKING:
+    import builtins
+    import os
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 
     from pytest_opendal.core import AsyncStorage
@@ -138,7 +138,7 @@ class Storage:
         ``list("x")`` is the file or the directory ``x``, never its siblings. Directories end with
         ``/``. What is missing yields nothing. The order is the service's.
         """
-        self._core.resolve(path, "list")
+        self._core.resolve(path, "scan" if recursive else "list")
         return self._iterate(self._core.list(path, recursive=recursive))
 
     def scan(self, path: StrPath) -> Generator[str, None, None]:
@@ -150,7 +150,7 @@ class Storage:
             while batch := self._run(_take(entries, _BATCH)):
                 yield from batch
         finally:
-            self._loop.run(entries.aclose())
+            self._loop.drop(entries)
 
     def capability(self) -> Capability:
         """Return what the service can do."""
@@ -197,7 +197,7 @@ class Storage:
         options = WriteOptions(
             content_type, cache_control, content_disposition, user_metadata, if_not_exists
         )
-        self._run(self._core.write_bytes(path, bytes(data), options))
+        self._run(self._core.write_bytes(path, _as_bytes(data), options))
 
     def write_from_path(
         self,
@@ -217,8 +217,11 @@ class Storage:
             dst: file of this storage.
             src: local path, or an http(s) URL.
             operator: an ``opendal.Operator`` that ``src`` belongs to, instead of this machine's files.
-            content_type, cache_control, content_disposition, user_metadata, if_not_exists: as in
-                `write_bytes`.
+            content_type: stored with it, as by `write_bytes`.
+            cache_control: the same.
+            content_disposition: the same.
+            user_metadata: the same.
+            if_not_exists: store it only when there is no such file.
 
         Raises:
             NotFound: there is no such local file; ``dst`` is untouched.
@@ -387,6 +390,11 @@ class Storage:
                 self._core, path, operation, expire_second, content=content, fetch=fetch
             )
         )
+
+
+def _as_bytes(data: bytes | str) -> bytes:
+    # OpendalClient takes a str too. bytes(5) would be five zero bytes.
+    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
 async def _take(entries: AsyncGenerator[str, None], most: int) -> list[str]:

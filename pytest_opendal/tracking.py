@@ -18,10 +18,10 @@ from pytest_opendal.paths import parents
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from pytest_opendal.settings import StorageSettings
     from pytest_opendal.connection import Connection
     from pytest_opendal.journal import Event, Kind, Ledger, Opened
     from pytest_opendal.models import Metadata
+    from pytest_opendal.settings import StorageSettings
 
 # Errors with which a storage refuses before it has changed anything.
 _REFUSALS = (
@@ -34,6 +34,15 @@ _REFUSALS = (
     errors.ConditionNotMatch,
     errors.InvalidPath,
 )
+
+
+def has_answered(error: BaseException) -> bool:
+    """Whether the storage answered, so that it can be asked what it did."""
+    return not isinstance(error, UNREACHABLE) or isinstance(error, transfer.SourceUnavailable)
+
+
+class Discarded(Exception):
+    """A file opened for writing is given up; nothing of it was published."""
 
 
 class Tracker:
@@ -66,7 +75,7 @@ class Tracker:
         self.area = area
         self.created_count = 0
         self.claims: dict[str, float] = {}
-        """When each name was first created, seconds since the epoch."""
+        """When each file was first created, seconds since the epoch; directories are shared."""
         self._enter = enter
         self._on_created = on_created
         self._area_noted = False
@@ -118,6 +127,8 @@ class Tracker:
         When that fails, what was made halfway is removed and the notes are taken back, unless the
         storage did not answer: then nobody knows, and the record keeps them.
         """
+        if kind == "file":
+            self._refuse_own_directory(operation, name)
         before, fresh = await self._before(operation, name)
         known = name in self.record.created
         entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
@@ -125,20 +136,20 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, UNREACHABLE):
+            if has_answered(error):
                 await self._take_back(error, fresh, None if known else name, before)
             raise
         self._seen(fresh)
 
     @asynccontextmanager
-    async def creating_directories(self, operation: str, fresh: list[str]) -> AsyncIterator[None]:
+    async def creating_directories(self, fresh: list[str]) -> AsyncIterator[None]:
         """Note directories, outermost first, then let the caller make them."""
         await self._enter_once()
         self._note_created(fresh, [])
         try:
             yield
         except Exception as error:
-            if not isinstance(error, UNREACHABLE):
+            if has_answered(error):
                 await self._take_back(error, fresh, None, None)
             raise
         self._seen(fresh)
@@ -150,10 +161,16 @@ class Tracker:
         before = None if self.is_ours(name) else await self._existing(operation, name)
         return before, [] if before else await self.missing_directories(operation, name)
 
+    def _refuse_own_directory(self, operation: str, name: str) -> None:
+        """Raise `IsADirectory` for a file with the name of a directory of ours, on object stores too."""
+        entry = self.record.created.get(name)
+        if entry is not None and entry.kind != "file":
+            raise self.connection.error(errors.IsADirectory, operation, name, "is a directory")
+
     async def _enter_once(self) -> None:
         if self._enter is not None:
-            enter, self._enter = self._enter, None
-            await enter()
+            await self._enter()
+            self._enter = None
 
     def _stays(self, before: Metadata | None) -> bool:
         return before is not None and self.settings.on_existing in {"keep", "restore"}
@@ -168,6 +185,8 @@ class Tracker:
             return None
         if found.mode.is_dir():
             raise self.connection.error(errors.IsADirectory, operation, name, "is a directory")
+        if not found.mode.is_file():
+            self.connection.special.add(name)
         if self.settings.on_existing == "refuse":
             reason = "exists, and the configuration says on_existing: refuse"
             raise self.connection.error(errors.AlreadyExists, operation, name, reason)
@@ -200,12 +219,13 @@ class Tracker:
     def _note_created(self, fresh: list[str], entries: list[Event]) -> None:
         events = [*(("+", directory, "dir", False) for directory in fresh), *entries]
         self.note(*events)
-        for event in events:
-            self._count(event[1])
+        for _, name, kind, _ in events:
+            self._count(name, kind)
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, kind: Kind) -> None:
         self.created_count += 1
-        self.claims.setdefault(name, time.time())
+        if kind != "dir":
+            self.claims.setdefault(name, time.time())
         if self._on_created is not None:
             self._on_created(name)
 
@@ -223,13 +243,16 @@ class Tracker:
         with suppress(errors.StorageError):
             if name is not None and await self._is_untouched(error, name, before):
                 self.note(("-1", name))
+            if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
+                self.unrecorded(fresh)
+                return
             for directory in reversed(fresh):
                 if await self.connection.remove_empty(directory):
                     self.note(("-1", directory))
 
     async def _is_untouched(self, error: Exception, name: str, before: Metadata | None) -> bool:
         """Whether nothing of ours is at ``name`` any more after a failed creation."""
-        if isinstance(error, _REFUSALS):
+        if isinstance(error, (*_REFUSALS, Discarded, transfer.SourceUnavailable)):
             return True
         now = await self.connection.find(name)
         if now is None or now == before:
@@ -245,6 +268,21 @@ class Tracker:
     def saves(self) -> bool:
         """Whether old content is kept to be put back."""
         return self.settings.on_existing == "restore" and not self.area
+
+    async def removing_directory(self, name: str, remove: Awaitable[bool]) -> bool:
+        """Note that ``name`` is to be there at the end, then remove it; whether that was done."""
+        saves = self.saves and not self.is_ours(name) and self._save_directory(name)
+        is_gone = await remove
+        if saves and not is_gone:
+            self.note(("restored", self._origin(name)))
+        return is_gone
+
+    def _save_directory(self, name: str) -> bool:
+        origin = self._origin(name)
+        is_new = origin not in self.record.saved
+        if is_new:
+            self.note(("saved", origin, None))
+        return is_new
 
     async def save(self, name: str) -> None:
         """Keep the content of the file ``name`` beside the journal, to be put back at the end."""
@@ -269,23 +307,28 @@ class Tracker:
             return
         for path in await self._foreign_below(name):
             if path.endswith("/"):
-                self.note(("saved", self._origin(path[:-1]), None))
+                self._save_directory(path[:-1])
             else:
                 await self.save(path)
 
     async def _foreign_below(self, name: str) -> list[str]:
         found = await self.connection.find(name)
         paths = [] if found is None else [f"{name}/" if found.mode.is_dir() else name]
-        if (await self.connection.capability()).list:
+        # WebDAV lists a file as if it were a directory.
+        may_hold = not self.connection.backend.hierarchical or (found and found.mode.is_dir())
+        if may_hold and (await self.connection.capability()).list:
             paths += [path async for path in self.connection.list(f"{name}/", recursive=True)]
         return [path for path in dict.fromkeys(paths) if not self.is_ours(path.rstrip("/"))]
 
     # -- removing and moving
 
-    def removed(self, name: str) -> None:
-        """Take ``name`` and all below it out of the record."""
+    def removed(self, name: str, *, file_stays: bool = False) -> None:
+        """Take all below ``name`` out of the record, and ``name`` unless a file of that name stays."""
         self.connection.directories.pop(name)
-        self.note(("-", name))
+        if file_stays:
+            self.unrecorded([path for path, _ in self.record.created.below(name) if path != name])
+        else:
+            self.note(("-", name))
 
     def unrecorded(self, names: Iterable[str]) -> None:
         """Take exactly these names out of the record."""
@@ -299,18 +342,21 @@ class Tracker:
         """
         ours = self.is_ours(source)
         before, fresh = await self._before(operation, target)
-        overwritten = self.record.created.get(target)
+        overwritten = list(self.record.created.below(target))
+        moved_here = self.record.moved.get(target)
         self._note_created(fresh, [])
         self.note(("renaming", source, target), *([] if ours else [("moving", source, target)]))
-        self._count(target)
+        self._count(target, "file")
         try:
             yield
         except Exception as error:
-            if not isinstance(error, UNREACHABLE):
-                again = (
-                    ("+", target, overwritten.kind, overwritten.existed) if overwritten else None
-                )
-                self.note(("-", target), *([again] if again else []))
+            if has_answered(error):
+                again: list[Event] = [
+                    ("+", name, entry.kind, entry.existed) for name, entry in overwritten
+                ]
+                if moved_here is not None:
+                    again.append(("moving", moved_here, target))
+                self.note(("-", target), *again)
                 await self._take_back(error, fresh, None, None)
             raise
         self.connection.directories.pop(source)

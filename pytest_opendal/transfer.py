@@ -6,16 +6,20 @@ import asyncio
 import hashlib
 import itertools
 import os
+import shutil
 import stat
+import urllib.error
+import urllib.parse
 import urllib.request
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pytest_opendal import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+    from io import BufferedReader
 
     from pytest_opendal.connection import Connection
     from pytest_opendal.paths import StrPath
@@ -28,9 +32,13 @@ _INLINE_BYTES = 64 << 10
 _numbers = itertools.count()
 
 
+class SourceUnavailable(errors.StorageUnavailable):
+    """What is to be written cannot be read to its end; says nothing of the storage."""
+
+
 async def stream(
     connection: Connection, path: str, offset: int = 0, chunk: int = CHUNK_BYTES
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield the content of a file in pieces of up to ``chunk`` bytes, from ``offset`` on."""
     reader = await connection.ask("read", path, connection.backend.open(path))
     try:
@@ -63,14 +71,11 @@ async def digest(connection: Connection, path: str, algo: str) -> str:
 
 async def download(connection: Connection, path: str, target: Path) -> None:
     """Copy a file of the storage to ``target``, which is complete or untouched afterwards."""
-    if _is_special(target):
-        return await _download_into(connection, path, target)
-    part = _beside(target)
-    try:
+    if target.is_dir():
+        msg = f"cannot write the local path {str(target)!r}: is a directory"
+        raise connection.error(errors.IsADirectory, "read", path, msg)
+    with replacing(target) as part:
         await _download_into(connection, path, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _download_into(connection: Connection, path: str, target: Path) -> None:
@@ -103,12 +108,9 @@ async def read_file(file: IO[bytes], chunk: int = PART_BYTES) -> AsyncIterator[b
         yield piece
 
 
-async def read_operator(operator: Any, path: str) -> AsyncIterator[bytes]:
+async def read_operator(operator: Any, path: str) -> AsyncGenerator[bytes]:
     """Yield a file of another opendal operator (blocking or async)."""
-    asynchronous = (
-        operator.to_async_operator() if hasattr(operator, "to_async_operator") else operator
-    )
-    file = await asynchronous.open(path, "rb")
+    file = await _asynchronous(operator).open(path, "rb")
     try:
         while piece := await file.read(CHUNK_BYTES):
             yield piece
@@ -117,22 +119,64 @@ async def read_operator(operator: Any, path: str) -> AsyncIterator[bytes]:
 
 
 async def write_operator(operator: Any, path: str, pieces: AsyncIterator[bytes]) -> None:
-    """Write pieces to a file of another opendal operator."""
-    asynchronous = (
-        operator.to_async_operator() if hasattr(operator, "to_async_operator") else operator
-    )
-    file = await asynchronous.open(path, "wb")
-    async for piece in pieces:
+    """Write pieces to a file of another opendal operator; the first is read before it is touched."""
+    target = _asynchronous(operator)
+    head = await anext(pieces, b"")
+    if not target.capability().write_can_multi:
+        # A stream fails past 256 KiB there, and one that is dropped ends the process (0.45).
+        await target.write(path, b"".join([head, *[piece async for piece in pieces]]))
+        return
+    file = await target.open(path, "wb")
+    async for piece in chain(head, pieces):
         await file.write(piece)
     await file.close()
 
 
-async def read_url(url: str, timeout: float) -> AsyncIterator[bytes]:
-    """Yield the body of an http(s) URL, taken literally so that its signature stays valid."""
-    response = await asyncio.to_thread(urllib.request.urlopen, url, timeout=timeout)  # noqa: S310
+def _asynchronous(operator: Any) -> Any:
+    return operator.to_async_operator() if hasattr(operator, "to_async_operator") else operator
+
+
+async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
+    """Yield the body of an http(s) URL, taken literally so that its signature stays valid.
+
+    Raises:
+        NotFound, PermissionDenied, StorageUnavailable: the server says so, or breaks off.
+    """
+    try:
+        response = await asyncio.to_thread(urllib.request.urlopen, url, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        kind = _BY_STATUS.get(error.code, SourceUnavailable)
+        msg = f"{shown(url)!r} answers {error.code} {error.reason}"
+        raise kind(msg) from None
+    except urllib.error.URLError as error:
+        msg = f"{shown(url)!r} cannot be reached: {error.reason}"
+        raise SourceUnavailable(msg) from None
     with response:
+        missing = int(response.headers.get("Content-Length") or 0)
         while piece := await asyncio.to_thread(response.read, CHUNK_BYTES):
+            missing -= len(piece)
             yield piece
+        if missing > 0:
+            msg = f"{shown(url)!r} broke off {missing} bytes before its end"
+            raise SourceUnavailable(msg)
+
+
+_BY_STATUS: dict[int, type[errors.StorageError]] = {
+    401: errors.PermissionDenied,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    410: errors.NotFound,
+}
+
+
+def shown(source: StrPath) -> str:
+    """Return a source for a message: a URL without its query and userinfo, which may be secrets."""
+    if not is_url(source):
+        return str(source)
+    parts = urllib.parse.urlsplit(str(source))
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def is_url(source: StrPath) -> bool:
@@ -140,7 +184,7 @@ def is_url(source: StrPath) -> bool:
     return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
-def source_pieces(source: StrPath, operator: Any, timeout: float) -> AsyncIterator[bytes]:
+def source_pieces(source: StrPath, operator: Any, timeout: float) -> AsyncGenerator[bytes]:
     """Yield the content of a local file, a file of another operator, or an http(s) URL."""
     if is_url(source):
         return read_url(str(source), timeout)
@@ -149,7 +193,7 @@ def source_pieces(source: StrPath, operator: Any, timeout: float) -> AsyncIterat
     return _read_path(Path(source))
 
 
-async def _read_path(path: Path) -> AsyncIterator[bytes]:
+async def _read_path(path: Path) -> AsyncGenerator[bytes]:
     with open_source(path) as file:
         async for piece in read_file(file):
             yield piece
@@ -163,18 +207,49 @@ async def chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]
         yield piece
 
 
-@asynccontextmanager
-async def part_beside(target: Path, noted: Callable[[Path], None]) -> AsyncIterator[Path]:
-    """Yield a name beside ``target`` to write to; it replaces ``target`` unless that fails."""
-    part = _beside(target)
-    noted(part)
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a name beside a local path to write to, which replaces it unless that fails.
+
+    A device or a pipe is written to directly.
+    """
+    if _is_special(target):
+        yield target
+        return
+    part = beside(target)
     try:
         yield part
         part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def cut_back_on_failure(target: Path | None) -> Iterator[None]:
+    """Cut a file of this machine back to its length when something fails inside."""
+    before = target.stat() if target is not None and target.is_file() else None
+    try:
+        yield
     except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if target is not None and before is not None:
+            with suppress(OSError):
+                os.truncate(target, before.st_size)
+                os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
         raise
+
+
+def has_content(target: Path | None) -> bool:
+    """Whether something of this machine would be lost when ``target`` is written."""
+    try:
+        return target is not None and target.lstat().st_size > 0
+    except OSError:
+        return False
+
+
+def copy_mode(target: Path, part: Path) -> None:
+    """Give what will replace a file the permissions of that file, if there is one."""
+    with suppress(OSError):
+        shutil.copymode(target, part)
 
 
 def can_replace(target: Path) -> bool:
@@ -187,7 +262,7 @@ def can_replace(target: Path) -> bool:
         return False
 
 
-def open_source(path: Path) -> IO[bytes]:
+def open_source(path: Path) -> BufferedReader:
     """Open a local source before anything is done to the storage.
 
     Raises:
@@ -203,8 +278,10 @@ def open_source(path: Path) -> IO[bytes]:
         raise errors.IsADirectory(msg) from None
 
 
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name[:100]}.{os.getpid()}-{next(_numbers)}.part")
+def beside(target: Path) -> Path:
+    """Return a new name beside ``target`` for what will replace it."""
+    short = target.name.encode()[:100].decode(errors="ignore")
+    return target.with_name(f".{short}.{os.getpid()}-{next(_numbers)}.part")
 
 
 def _is_special(path: Path) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pytest_opendal.backends.protocol import Conditions, WriteOptions
+    from pytest_opendal.models import Capability
 
 VERSION = importlib.metadata.version("opendal")
 HAS_OPTIONS = tuple(int(part) for part in VERSION.split(".")[:2]) >= (0, 46)
@@ -48,7 +49,7 @@ _TEXT = re.compile(
 )
 
 
-_BUILTINS = {
+_BUILTINS: dict[type[BaseException], str] = {
     FileNotFoundError: "NotFound",
     FileExistsError: "AlreadyExists",
     IsADirectoryError: "IsADirectory",
@@ -96,6 +97,16 @@ def write_options(given: WriteOptions) -> dict[str, Any]:
     return found
 
 
+# 0.45 stores it, and says that it cannot.
+_UNDECLARED = {("s3", "content_disposition")}
+
+
+def stores(capability: Capability, scheme: str, option: str) -> bool:
+    """Whether the service stores a write option."""
+    declared: bool = getattr(capability, f"write_with_{option}")
+    return declared or (scheme, option) in _UNDECLARED
+
+
 async def read(
     operator: opendal.AsyncOperator, path: str, offset: int, size: int | None, given: Conditions
 ) -> bytes:
@@ -137,7 +148,7 @@ def can_stream(options: WriteOptions) -> bool:
 
 async def open_writer(
     operator: opendal.AsyncOperator, path: str, chunk: int, options: WriteOptions
-) -> opendal.AsyncFile:
+) -> Any:
     """Open a stream that is published when it is closed; ``chunk`` is the size of a part in bytes."""
     if not HAS_OPTIONS:
         return await operator.open(path, "wb")

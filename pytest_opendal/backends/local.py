@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from pytest_opendal.backends.protocol import Conditions, Operation, Reader, WriteOptions
 
@@ -29,6 +28,7 @@ _APPENDING = {"fs", "azblob"}
 # Their own delete refuses a directory that is not empty; WebDAV's removes all below it.
 _SAFE_RMDIR = {"fs", "sftp", "ftp"}
 
+_SHORTEST_SECRET = 4  # shorter ones would blot out the words of messages
 _PUBLIC_KEYS = {
     "root",
     "endpoint",
@@ -65,6 +65,10 @@ _BY_STATUS: dict[int, type[errors.StorageError]] = {
 class LocalBackend:
     """Adapts ``opendal.AsyncOperator`` to what a storage needs."""
 
+    replaces = False
+    may_be_gone = False
+    place = ""
+
     def __init__(
         self,
         scheme: str,
@@ -80,7 +84,11 @@ class LocalBackend:
         """
         self.scheme = scheme
         self._secrets = [
-            value for key, value in kwargs.items() if key not in _PUBLIC_KEYS and len(value) > 3
+            value
+            for key, value in kwargs.items()
+            if key not in _PUBLIC_KEYS
+            and len(value) >= _SHORTEST_SECRET
+            and value not in {"true", "false"}
         ]
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
         try:
@@ -114,6 +122,7 @@ class LocalBackend:
 
     async def stat(self, path: str, conditions: Conditions = NO_CONDITIONS) -> Metadata:
         """Return the metadata of a file or directory."""
+        self._refuse_conditions("stat", conditions)
         found = await self._operator.stat(path, **compat.conditions(conditions))
         metadata = Metadata.model_validate(found)
         if metadata.mode.is_dir():
@@ -123,15 +132,39 @@ class LocalBackend:
 
     async def read(self, path: str, offset: int, size: int | None, conditions: Conditions) -> bytes:
         """Return a range of a file."""
+        self._refuse_conditions("read", conditions)
+        await self._refuse_directory(path)
         return await compat.read(self._operator, path, offset, size, conditions)
+
+    def _refuse_conditions(self, operation: str, conditions: Conditions) -> None:
+        for name in compat.conditions(conditions):
+            if not getattr(self._capability, f"{operation}_with_{name}"):
+                msg = f"{self.scheme} knows no {name} when it is asked to {operation}"
+                raise errors.Unsupported(msg)
 
     async def open(self, path: str) -> Reader:
         """Open a file for reading."""
+        await self._refuse_directory(path)
         return await self._operator.open(path, "rb")
+
+    async def _refuse_directory(self, path: str) -> None:
+        # A WebDAV server may answer with a page for people.
+        if self.scheme == "webdav" and (await self._operator.stat(path)).mode.is_dir():
+            msg = "is a directory"
+            raise errors.IsADirectory(msg)
 
     async def write(self, path: str, data: bytes, options: WriteOptions) -> None:
         """Store a whole file."""
-        await self._operator.write(path, data, **compat.write_options(options))
+        await self._operator.write(path, data, **self._storable(options))
+
+    def _storable(self, options: WriteOptions) -> dict[str, Any]:
+        """Return the options as keyword arguments; opendal ignores what the service cannot store."""
+        given = compat.write_options(options)
+        for name in given:
+            if not compat.stores(self._capability, self.scheme, name):
+                msg = f"{self.scheme} cannot store {name} with opendal {compat.VERSION}"
+                raise errors.Unsupported(msg)
+        return given
 
     async def append(self, path: str, data: bytes) -> None:
         """Add to the end of a file."""
@@ -146,6 +179,7 @@ class LocalBackend:
             await self.write(path, b"".join([chunk async for chunk in chunks]), options)
 
     async def _stream(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
+        self._storable(options)
         file = await compat.open_writer(self._operator, path, PART_BYTES, options)
         # A stream that is dropped without close is not published by object stores (both lines).
         async for chunk in chunks:
@@ -155,6 +189,10 @@ class LocalBackend:
     async def create_dir(self, path: str) -> None:
         """Make a directory and those above it."""
         await self._operator.create_dir(path)
+        if self.scheme == "webdav" and not await self._is_directory(path):
+            # The server's "exists already" is taken for success, also when that is a file.
+            msg = "is a file"
+            raise errors.NotADirectory(msg)
 
     async def delete(self, path: str) -> None:
         """Remove a file, or the marker of a directory."""
@@ -162,6 +200,9 @@ class LocalBackend:
 
     async def remove_empty(self, path: str) -> bool:
         """Remove a directory unless something is in it."""
+        if self.hierarchical and not await self._is_directory(path):
+            # fs and WebDAV would remove a file of that name (opendal 0.45 and 0.47).
+            return True
         if self.scheme not in _SAFE_RMDIR and await self._holds_something(path):
             return False
         try:
@@ -171,6 +212,14 @@ class LocalBackend:
                 return False
             raise
         return True
+
+    async def _is_directory(self, path: str) -> bool:
+        if self._root is not None:
+            return (self._root / path).is_dir()
+        try:
+            return (await self._operator.stat(path)).mode.is_dir()
+        except opendal.exceptions.NotFound:
+            return False
 
     async def _holds_something(self, path: str) -> bool:
         async for entry in self.list(path):
@@ -184,13 +233,25 @@ class LocalBackend:
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a file."""
+        self._refuse_cut_target(target)
         await self._operator.copy(source, target)
+
+    def _refuse_cut_target(self, target: str) -> None:
+        # WsgiDAV decodes the address before it takes it apart: the file would get another name.
+        if self.scheme == "webdav" and not {"?", ";"}.isdisjoint(target):
+            msg = f"WebDAV servers may cut the target {target!r} at its ? or ;"
+            raise errors.Unsupported(msg)
 
     async def rename(self, source: str, target: str) -> None:
         """Move a file or directory; opendal refuses a directory's slash and moves it without."""
+        self._refuse_cut_target(target)
         await self._operator.rename(source.rstrip("/"), target.rstrip("/"))
 
-    async def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[str]:
+    async def replace(self, part: str, target: str) -> None:
+        """Put a file in the place of another."""
+        await self.rename(part, target)
+
+    async def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[str]:
         """Yield paths below a directory."""
         async for entry in compat.entries(self._operator, path or "/", recursive):
             yield entry
@@ -215,18 +276,15 @@ class LocalBackend:
 
     def explain(self, error: BaseException) -> tuple[type[errors.StorageError], str]:
         """Return which of our errors this is, and its reason."""
-        kind, reason = compat.kind_and_reason(error)
-        found = compat.KINDS.get(kind, errors.StorageError)
-        if found is errors.StorageError:
-            found = _of_unexpected(str(error))
-        return found, self._without_secrets(
-            _os_error(str(error)) or _readable(reason) or _plain_words(found)
-        )
+        found, reason = explained(error)
+        if self.scheme == "webdav" and found is errors.StorageError and "status: 409" in str(error):
+            found, reason = errors.NotADirectory, "what is above is missing or no directory"
+        return found, self._without_secrets(reason)
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return _QUERY.sub(r"\1?...", _USERINFO.sub(r"\1", text))
+        return text
 
     async def close(self) -> None:
         """Nothing to let go: the operator's connections end with it."""
@@ -244,6 +302,17 @@ def _answers() -> tuple[type[BaseException], ...]:
     return tuple(getattr(opendal.exceptions, kind) for kind in kinds)
 
 
+def explained(error: BaseException) -> tuple[type[errors.StorageError], str]:
+    """Return which of our errors an error of opendal's is, and its reason without secrets of URLs."""
+    kind, reason = compat.kind_and_reason(error)
+    found = compat.KINDS.get(kind, errors.StorageError)
+    text = str(error)
+    if found is errors.StorageError:
+        found = _of_unexpected(_essence(text))
+    shown = _os_error(text) or _readable(reason) or _status(text) or _plain_words(found)
+    return found, _QUERY.sub(r"\1?...", _USERINFO.sub(r"\1", shown))
+
+
 def _of_unexpected(text: str) -> type[errors.StorageError]:
     status = _STATUS.search(text)
     if status is not None:
@@ -254,14 +323,29 @@ def _of_unexpected(text: str) -> type[errors.StorageError]:
         return _BY_STATUS.get(code, fallback)
     if "is a directory" in text:
         return errors.IsADirectory
+    if "not a directory" in text:
+        return errors.NotADirectory
     if any(phrase in text for phrase in _UNREACHABLE):
         return errors.StorageUnavailable
     return errors.StorageError
 
 
+def _essence(text: str) -> str:
+    """Return the first line and the source of an error, without its context, which holds the path."""
+    reason = text.partition("\n")[0].rpartition("=> ")[2]
+    source = text.partition("\nSource:")[2].partition("\nBacktrace")[0]
+    status = _STATUS.search(text)
+    return "\n".join((reason, source, status[0] if status else ""))
+
+
 def _os_error(text: str) -> str:
     found = _OS_ERROR.search(text)
     return found[1].strip().lower() if found else ""
+
+
+def _status(text: str) -> str:
+    found = _STATUS.search(text)
+    return f"the server answers {found[1]}" if found else ""
 
 
 def _plain_words(kind: type[errors.StorageError]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
     from pathlib import Path
 
     from pytest_opendal.errors import StorageError
@@ -46,13 +46,13 @@ NO_OPTIONS = WriteOptions()
 class Reader(Protocol):
     """An open file; positions and sizes in bytes."""
 
-    async def read(self, size: int) -> bytes:
+    def read(self, size: int) -> Awaitable[bytes]:
         """Return up to ``size`` bytes, ``b""`` at the end."""
 
-    async def seek(self, position: int, whence: int = 0) -> int:
+    def seek(self, position: int, whence: int = 0, /) -> Awaitable[int]:
         """Move, and return the new position from the start."""
 
-    async def close(self) -> None:
+    def close(self) -> Awaitable[None]:
         """Release the file; may be called twice."""
 
 
@@ -64,6 +64,16 @@ class Backend(Protocol):
     """Directories are things of their own: writing a file makes those above it."""
     appends: bool
     """Whether an append really appends."""
+    may_be_gone: bool
+    """The other side broke off; `check` tells whether it is there again."""
+
+    @property
+    def replaces(self) -> bool:
+        """A broken upload leaves half a file, and `replace` can put a whole one in its place."""
+
+    @property
+    def place(self) -> str:
+        """Which one it is, where the same settings may lead to several; no credential."""
 
     async def check(self) -> None:
         """Ask the storage anything, to see that it answers."""
@@ -107,7 +117,10 @@ class Backend(Protocol):
     async def rename(self, source: str, target: str) -> None:
         """Move a file, or a directory with all below it."""
 
-    def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[str]:
+    async def replace(self, part: str, target: str) -> None:
+        """Put the file ``part`` in the place of ``target``; called only where `replaces`."""
+
+    def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[str]:
         """Yield paths below a directory (trailing slash, or ``""``), itself where the service tells it."""
 
     async def presign(

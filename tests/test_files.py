@@ -1,0 +1,146 @@
+"""Open files, beyond what the contract suite asks of every storage: how they meet the storage object."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_opendal import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from contract import Lab
+
+
+def test_a_file_shows_its_path_and_state(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    with storage.open("d/f", "wb") as file:
+        assert repr(file) == "<WritingFile 'd/f' mode='wb' open>"
+    assert repr(file) == "<WritingFile 'd/f' mode='wb' closed>"
+    with storage.open("d/f") as file:
+        assert repr(file) == "<ReadingFile 'd/f' mode='rb' open>"
+
+
+def test_nothing_is_published_before_the_close(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    file = storage.open("f", "wb")
+    file.write(b"x" * (20 << 20))
+    assert fs_lab.stranger.everything() == {}
+    file.close()
+    assert len(fs_lab.stranger.read("f")) == 20 << 20
+
+
+def test_the_methods_of_opendal_file(fs_lab: Lab, tmp_path: Path) -> None:
+    storage = fs_lab.open()
+    (tmp_path / "src").write_bytes(b"from a path, ")
+    with storage.open("f", "wb") as file:
+        file.write_bytes(b"bytes, ")
+        file.write_from_path(tmp_path / "src")
+        file.write_from_path("f2", _other(tmp_path, "f2", b"from an operator"))
+    with storage.open("f", "rb") as file:
+        assert file.seek(7) == 7
+        assert file.read_bytes() == b"from a path, from an operator"
+        file.seek(-8, 2)
+        file.read_into_path(tmp_path / "deep" / "dst")
+        file.seek(0)
+        file.read_into_path("dst", _other(tmp_path, "other", b""))
+    assert (tmp_path / "deep" / "dst").read_bytes() == b"operator"
+    assert (tmp_path / "op" / "dst").read_bytes() == b"bytes, from a path, from an operator"
+
+
+def _other(tmp_path: Path, name: str, content: bytes) -> Any:
+    import opendal
+
+    operator = opendal.Operator("fs", root=str(tmp_path / "op"))
+    operator.write(name, content)
+    return operator
+
+
+def test_a_missing_source_ends_nothing(fs_lab: Lab, tmp_path: Path) -> None:
+    storage = fs_lab.open()
+    with storage.open("f", "wb") as file:
+        file.write(b"before ")
+        with pytest.raises(errors.NotFound, match="no local file"):
+            file.write_from_path(tmp_path / "missing")
+        file.write(b"after")
+    assert storage.read_bytes("f") == b"before after"
+
+
+def test_reading_all_of_a_large_file_asks_a_few_times(
+    fs_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fs_lab.open()
+    storage.write_bytes("f", b"x" * (20 << 20))
+    asked: list[object] = []
+    run = storage._loop.run
+
+    def counted(_: object, call: Any) -> Any:
+        asked.append(call)
+        return run(call)
+
+    monkeypatch.setattr(type(storage._loop), "run", counted)
+    with storage.open("f") as file:
+        assert len(file.read()) == 20 << 20
+    assert len(asked) < 10
+
+
+def test_text_is_decoded_across_pieces(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    text = "ä€🙂\n" * 100_000
+    with storage.open("f", "w") as file:
+        file.write(text)
+    with storage.open("f", "r") as file:
+        assert file.read(4) == "ä€🙂\n"
+        assert file.tell() == len("ä€🙂\n".encode())
+        assert file.read_bytes() == text.encode()[10:]
+        assert file.seek(10) == 10
+        assert file.readline() == "ä€🙂\n"
+        assert file.read() == text[8:]
+
+
+def test_text_needs_text(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    with pytest.raises((TypeError, AttributeError)), storage.open("f", "w") as file:
+        file.write(b"bytes")
+    with pytest.raises(TypeError), storage.open("f", "wb") as file:
+        file.write("text")
+    assert not storage.exists("f")
+
+
+def test_what_a_file_cannot_do_is_an_io_error(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    with storage.open("f", "wb") as file:
+        for use in (file.read, file.readline, file.read_bytes, lambda: list(file)):
+            with pytest.raises(io.UnsupportedOperation, match="cannot read"):
+                use()
+
+
+def test_the_storage_closes_what_a_test_forgot(fs_lab: Lab) -> None:
+    held = fs_lab.hold()
+    held.storage.write_bytes("f", b"x")
+    reading = held.storage.open("f")
+    reading.read(1)
+    writing = held.storage.open("g", "wb")
+    writing.write(b"x")
+    with pytest.warns(ResourceWarning, match="'g' was opened for writing and never closed"):
+        fs_lab.end(held)
+    assert reading.closed
+    assert writing.closed
+    assert fs_lab.stranger.everything() == {}
+
+
+def test_a_failed_close_is_told_once_and_leaves_nothing(fs_lab: Lab) -> None:
+    held = fs_lab.hold()
+    file = held.storage.open("d/f", "wb")
+    file.write(b"x")
+    fs_lab.stranger.write("d")
+    with pytest.raises((NotADirectoryError, errors.AlreadyExists)):
+        file.close()
+    assert file.closed
+    file.close()
+    assert "d/f" not in held.storage.get_created_resources()
+    fs_lab.end(held)
+    assert fs_lab.stranger.read("d") == b"theirs"

@@ -1,0 +1,180 @@
+"""The thread on which all operations run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_opendal.errors import StorageUnavailable
+from pytest_opendal.loop import LoopThread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.stop()
+
+
+async def _answer(value: int = 42) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "pytest-opendal"]
+
+
+def test_nothing_starts_before_the_first_call() -> None:
+    before = _threads()
+    thread = LoopThread()
+    assert _threads() == before
+    assert thread.run(_answer()) == 42
+    assert len(_threads()) == len(before) + 1
+    thread.stop()
+    assert _threads() == before
+
+
+def test_an_error_comes_back(loop: LoopThread) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop.run(fail())
+
+
+def test_many_threads_share_one_loop(loop: LoopThread) -> None:
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda value=value: found.append(loop.run(_answer(value))))
+        for value in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(20))
+
+
+def test_it_works_inside_of_an_event_loop(loop: LoopThread) -> None:
+    async def test() -> int:
+        return loop.run(_answer())
+
+    assert asyncio.run(test()) == 42
+
+
+def test_an_interrupt_cancels_what_was_waited_for(loop: LoopThread) -> None:
+    cancelled = threading.Event()
+
+    async def forever() -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(forever())
+    assert time.monotonic() - start < 1
+    assert cancelled.wait(1)
+    assert loop.run(_answer()) == 42
+
+
+def test_stop_cancels_what_still_runs() -> None:
+    thread = LoopThread()
+    states: list[str] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            states.append("cancelled")
+
+    async def begin() -> None:
+        states.append("begun")
+        asyncio.get_running_loop().kept = asyncio.ensure_future(forever())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+    thread.run(begin())
+    thread.stop()
+    thread.stop()
+    assert states == ["begun", "cancelled"]
+
+
+def test_it_starts_again_after_a_stop() -> None:
+    thread = LoopThread()
+    assert thread.run(_answer()) == 42
+    thread.stop()
+    assert thread.run(_answer()) == 42
+    thread.stop()
+
+
+def test_a_forked_child_is_told(loop: LoopThread) -> None:
+    assert loop.run(_answer()) == 42
+    reading, writing = os.pipe()
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            loop.run(_answer())
+        except StorageUnavailable as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    assert b"forked child" in os.read(reading, 1000)
+    os.close(reading)
+    os.waitpid(child, 0)
+
+
+def test_a_dropped_generator_is_closed_without_waiting(loop: LoopThread) -> None:
+    closed = threading.Event()
+
+    async def items() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.set()
+
+    generator = items()
+
+    async def first() -> int:
+        return await anext(generator)
+
+    assert loop.run(first()) == 1
+    loop.drop(generator)
+    assert closed.wait(5)
+
+
+def test_a_generator_dropped_after_the_stop_starts_nothing() -> None:
+    thread = LoopThread()
+
+    async def items() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+
+    generator = items()
+
+    async def first() -> int:
+        return await anext(generator)
+
+    assert thread.run(first()) == 1
+    before = len(_threads())
+    thread.stop()
+    thread.drop(generator)
+    assert len(_threads()) == before - 1

@@ -1,0 +1,616 @@
+"""What a storage object says it has created, on every storage, and what is there after its end.
+
+What a test sees in memory must be what would be read back from the journal after a kill, so every
+check here compares both.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from pytest_opendal import errors
+from pytest_opendal.report import Reason
+
+from contract import Lab, lab_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_opendal.run import Held
+    from pytest_opendal.storage import Storage
+
+
+def created(lab: Lab, held: Held) -> set[str]:
+    """Return what the storage object says, after making sure that the journal says the same."""
+    told = held.storage.get_created_resources()
+    if lab.isolation == "none":
+        assert told == _replayed(lab, held)
+    return told
+
+
+def _replayed(lab: Lab, held: Held) -> set[str]:
+    records = [record for record in lab.replayed() if record.opened == held.tracker.opened]
+    return {name for record in records for name in (*record.created, *record.moved)}
+
+
+def directories(lab: Lab, *names: str) -> set[str]:
+    """Return the directories that come into being with a file: none on an object store."""
+    return set(names) if lab.has_directories else set()
+
+
+# -- one record
+
+
+def test_a_written_file_and_its_directories(lab: Lab) -> None:
+    held = lab.hold()
+    held.storage.write_bytes("a/b/f", b"x")
+    assert created(lab, held) == {"a/b/f"} | directories(lab, "a", "a/b")
+    held.storage.write_bytes("a/c/g", b"x")
+    held.storage.write_bytes("a/c/g", b"again")
+    assert created(lab, held) == {"a/b/f", "a/c/g"} | directories(lab, "a", "a/b", "a/c")
+
+
+def test_a_file_counts_from_when_it_is_opened(lab: Lab) -> None:
+    held = lab.hold()
+    with held.storage.open("d/f", "wb") as file:
+        assert created(lab, held) == {"d/f"} | directories(lab, "d")
+        file.write(b"x")
+    assert created(lab, held) == {"d/f"} | directories(lab, "d")
+
+
+def test_reading_creates_nothing(lab: Lab, tmp_path: Path) -> None:
+    held = lab.hold()
+    lab.stranger.write("f")
+    storage = held.storage
+    storage.read_bytes("f")
+    storage.read_into_path("f", tmp_path / "f")
+    storage.open("f").close()
+    storage.hash("f")
+    storage.stat("f")
+    storage.exists("missing")
+    storage.wait_until("f", 1)
+    if not lab.lacks("list"):
+        list(storage.scan("/"))
+    if not lab.lacks("presign"):
+        storage.presign_read("f", 60)
+        storage.presign_stat("f", 60)
+    assert created(lab, held) == set()
+    assert lab.isolation != "none" or not lab.run.journal.path.exists()
+
+
+def test_create_dir_counts_each_directory_it_made(lab: Lab) -> None:
+    lab.need("create_dir")
+    held = lab.hold()
+    held.storage.create_dir("a/b/c/")
+    assert created(lab, held) == {"a/b/c"} | directories(lab, "a", "a/b")
+    held.storage.create_dir("a/b")
+    held.storage.create_dir("a/d")
+    expected = {"a/b/c", "a/d"} | directories(lab, "a", "a/b")
+    # On an object store nothing is at a/b/ yet, so that a marker is made.
+    assert created(lab, held) == expected | (set() if lab.has_directories else {"a/b"})
+
+
+def test_directories_that_existed_are_not_ours(plain_lab: Lab) -> None:
+    plain_lab.need("create_dir")
+    plain_lab.stranger.create_dir("theirs/deep/")
+    held = plain_lab.hold()
+    held.storage.create_dir("theirs/deep/")
+    assert created(plain_lab, held) == set()
+    held.storage.write_bytes("theirs/deep/er/f", b"x")
+    held.storage.create_dir("theirs/mine/")
+    expected = {"theirs/deep/er/f", "theirs/mine"} | directories(plain_lab, "theirs/deep/er")
+    assert created(plain_lab, held) == expected
+
+
+def test_a_directory_that_a_stranger_removed_is_made_again(lab: Lab) -> None:
+    lab.need("create_dir")
+    held = lab.hold()
+    held.storage.create_dir("d/")
+    lab.stranger.delete("d/")
+    held.storage.write_bytes("d/f", b"x")
+    assert held.storage.read_bytes("d/f") == b"x"
+    assert created(lab, held) == {"d", "d/f"}
+
+
+def test_copies_count_with_all_that_is_in_them(lab: Lab) -> None:
+    lab.need("copy")
+    lab.stranger.write("theirs/a")
+    lab.stranger.write("theirs/sub/b")
+    held = lab.hold()
+    held.storage.copy("theirs/a", "one/copy")
+    assert created(lab, held) == {"one/copy"} | directories(lab, "one")
+    held.storage.copy("theirs", "two")
+    assert created(lab, held) == {"one/copy", "two/a", "two/sub/b"} | directories(
+        lab, "one", "two", "two/sub"
+    )
+
+
+def test_a_rename_takes_the_record_along(lab: Lab) -> None:
+    lab.need("rename")
+    held = lab.hold()
+    held.storage.write_bytes("a/f", b"x")
+    held.storage.write_bytes("a/sub/g", b"x")
+    held.storage.rename("a/f", "b/f")
+    assert created(lab, held) == {"a", "a/sub", "a/sub/g", "b", "b/f"}
+    held.storage.rename("a", "c/d")
+    assert created(lab, held) == {"b", "b/f", "c", "c/d", "c/d/sub", "c/d/sub/g"}
+    held.storage.rename("c/d", "a")
+    assert created(lab, held) == {"a", "a/sub", "a/sub/g", "b", "b/f", "c"}
+
+
+def test_a_rename_of_what_existed_counts_the_target_only(plain_lab: Lab) -> None:
+    plain_lab.need("rename")
+    plain_lab.stranger.write("theirs/f")
+    held = plain_lab.hold()
+    held.storage.write_bytes("theirs/mine", b"x")
+    held.storage.rename("theirs", "moved")
+    assert created(plain_lab, held) == {"moved", "moved/mine"}
+    held.storage.rename("moved", "again")
+    assert created(plain_lab, held) == {"again", "again/mine"}
+    held.storage.rename("again", "theirs")
+    assert created(plain_lab, held) == {"theirs/mine"}
+
+
+def test_what_is_removed_leaves_the_record(lab: Lab) -> None:
+    held = lab.hold()
+    for name in ("x/a", "x/sub/b", "xy/c"):
+        held.storage.write_bytes(name, b"x")
+    held.storage.delete("x/a")
+    assert created(lab, held) == {"x/sub/b", "xy/c"} | directories(lab, "x", "x/sub", "xy")
+    lab.need("list")
+    held.storage.remove_all("x")
+    assert created(lab, held) == {"xy/c"} | directories(lab, "xy")
+
+
+def test_presigned_writes_and_registered_paths_count(lab: Lab) -> None:
+    held = lab.hold()
+    held.storage.register_path("log/boot.txt")
+    expected = {"log/boot.txt"} | directories(lab, "log")
+    assert created(lab, held) == expected
+    if not lab.lacks("presign"):
+        held.storage.presign_write("upload", 60)
+        assert created(lab, held) == expected | {"upload"}
+
+
+def test_two_storage_objects_have_two_records(plain_lab: Lab) -> None:
+    one, two = plain_lab.hold("one"), plain_lab.hold("two")
+    one.storage.write_bytes("d/one", b"x")
+    two.storage.write_bytes("d/two", b"x")
+    assert created(plain_lab, one) == {"d/one"} | directories(plain_lab, "d")
+    assert created(plain_lab, two) == {"d/two"}
+    plain_lab.end(one)
+    assert two.storage.read_bytes("d/two") == b"x"
+    plain_lab.end(two)
+
+
+# -- what is there after the end
+
+
+def test_the_storage_is_as_it_was(lab: Lab) -> None:
+    lab.stranger.write("theirs/f")
+    held = lab.hold()
+    storage = held.storage
+    before = lab.stranger.everything()
+    storage.write_bytes("f", b"x")
+    storage.write_bytes("new/deep/f", b"x")
+    storage.write_bytes("theirs/mine/f", b"x")
+    if not lab.lacks("create_dir"):
+        storage.create_dir("empty/dir/")
+    if not lab.lacks("copy"):
+        storage.copy("theirs", "copied")
+    if not lab.lacks("rename"):
+        storage.rename("new", "renamed")
+    note = lab.end(held)
+    assert note.leftovers == ()
+    if not lab.area or lab.lacks("list"):
+        assert lab.stranger.everything() == before
+    else:
+        assert not any(lab.area in path for path in lab.stranger.everything())
+    assert not lab.replayed()
+
+
+def test_what_strangers_put_into_our_directories_stays(plain_lab: Lab) -> None:
+    held = plain_lab.hold()
+    held.storage.write_bytes("a/b/mine", b"x")
+    held.storage.write_bytes("a/c/mine", b"x")
+    plain_lab.stranger.write("a/b/theirs")
+    note = plain_lab.end(held)
+    assert plain_lab.stranger.read("a/b/theirs") == b"theirs"
+    names = {name for name in plain_lab.stranger.everything() if not name.endswith("/")}
+    assert names == {"a/b/theirs"}
+    if plain_lab.has_directories:
+        assert {(left.path, left.reason) for left in note.leftovers} == {
+            ("a", Reason.FOREIGN),
+            ("a/b", Reason.FOREIGN),
+        }
+        assert "a/c/" not in plain_lab.stranger.everything()
+
+
+def test_directories_that_existed_survive_empty(plain_lab: Lab) -> None:
+    plain_lab.need("create_dir")
+    plain_lab.stranger.create_dir("theirs/empty/")
+    before = plain_lab.stranger.everything()
+    held = plain_lab.hold()
+    held.storage.write_bytes("theirs/empty/f", b"x")
+    plain_lab.end(held)
+    assert plain_lab.stranger.everything() == before
+
+
+def test_what_was_moved_is_not_destroyed(plain_lab: Lab) -> None:
+    plain_lab.need("rename")
+    plain_lab.stranger.write("theirs/f", b"precious")
+    held = plain_lab.hold()
+    held.storage.rename("theirs", "moved")
+    note = plain_lab.end(held)
+    assert plain_lab.stranger.read("moved/f") == b"precious"
+    assert [(left.path, left.reason) for left in note.leftovers] == [("moved", Reason.MOVED)]
+
+
+# -- what existed before
+
+
+@pytest.mark.parametrize(
+    ("on_existing", "left"),
+    [("created", None), ("keep", b"new"), ("restore", b"theirs"), ("refuse", b"theirs")],
+)
+@pytest.mark.parametrize("way", ["write_bytes", "open", "write_from_path", "copy", "rename"])
+def test_writing_over_what_existed(
+    plain_lab: Lab, tmp_path: Path, way: str, on_existing: str, left: bytes | None
+) -> None:
+    if way in {"copy", "rename"}:
+        plain_lab.need(way)
+    plain_lab.stranger.write("f", b"theirs")
+    (tmp_path / "src").write_bytes(b"new")
+    held = plain_lab.hold(on_existing=on_existing)
+    storage = held.storage
+    storage.write_bytes("new", b"new")
+
+    def write() -> None:
+        if way == "write_bytes":
+            storage.write_bytes("f", b"new")
+        elif way == "open":
+            with storage.open("f", "wb") as file:
+                file.write(b"new")
+        elif way in {"copy", "rename"}:
+            getattr(storage, way)("new", "f")
+        else:
+            getattr(storage, way)("f", tmp_path / "src")
+
+    if on_existing == "refuse":
+        with pytest.raises(errors.AlreadyExists, match="on_existing: refuse"):
+            write()
+        assert plain_lab.stranger.read("f") == b"theirs"
+        assert created(plain_lab, held) == {"new"}
+    else:
+        write()
+        assert plain_lab.stranger.read("f") == b"new"
+        assert "f" in created(plain_lab, held)
+    plain_lab.end(held)
+    found = plain_lab.stranger.everything()
+    assert set(found) == (set() if left is None else {"f"})
+    assert left is None or plain_lab.stranger.read("f") == left
+
+
+def test_what_is_ensured_is_shared_until_the_run_ends(plain_lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "src").write_bytes(b"image")
+    one, two = plain_lab.hold("one"), plain_lab.hold("two")
+    assert one.storage.ensure("d/image", tmp_path / "src")
+    assert "d/image" in one.storage.get_created_resources()
+    plain_lab.end(one)
+    assert plain_lab.stranger.read("d/image") == b"image"
+    assert not two.storage.ensure("d/image", tmp_path / "src")
+    assert two.storage.get_created_resources() == set()
+    plain_lab.end(two)
+    plain_lab.finish()
+    assert plain_lab.stranger.everything() == {}
+
+
+def test_append_to_what_existed_is_restored(fs_lab: Lab) -> None:
+    fs_lab.stranger.write("log", b"theirs\n")
+    held = fs_lab.hold(on_existing="restore")
+    with held.storage.open("log", "ab") as file:
+        file.write(b"ours\n")
+    assert fs_lab.stranger.read("log") == b"theirs\nours\n"
+    fs_lab.end(held)
+    assert fs_lab.stranger.read("log") == b"theirs\n"
+
+
+@pytest.mark.parametrize("removal", ["delete", "remove_all", "remove_all above"])
+def test_restore_puts_back_what_was_removed(plain_lab: Lab, removal: str) -> None:
+    plain_lab.need("list")
+    plain_lab.stranger.write("d/f", b"theirs")
+    plain_lab.stranger.write("d/sub/g", b"theirs too")
+    before = plain_lab.stranger.everything()
+    held = plain_lab.hold(on_existing="restore")
+    if removal == "delete":
+        held.storage.delete("d/f")
+    elif removal == "remove_all":
+        held.storage.remove_all("d/f")
+    else:
+        held.storage.remove_all("d")
+    assert not held.storage.exists("d/f")
+    plain_lab.end(held)
+    assert plain_lab.stranger.everything() == before
+
+
+def test_restore_puts_back_an_empty_directory(plain_lab: Lab) -> None:
+    plain_lab.need("create_dir")
+    plain_lab.stranger.create_dir("empty/")
+    before = plain_lab.stranger.everything()
+    held = plain_lab.hold(on_existing="restore")
+    held.storage.delete("empty/")
+    assert not held.storage.exists("empty/")
+    plain_lab.end(held)
+    assert plain_lab.stranger.everything() == before
+
+
+def test_restore_moves_back_what_was_moved(plain_lab: Lab) -> None:
+    plain_lab.need("rename")
+    plain_lab.stranger.write("theirs/f", b"precious")
+    before = plain_lab.stranger.everything()
+    held = plain_lab.hold(on_existing="restore")
+    held.storage.rename("theirs", "moved/away")
+    held.storage.write_bytes("moved/away/f", b"changed")
+    note = plain_lab.end(held)
+    assert note.leftovers == ()
+    assert plain_lab.stranger.everything() == before
+
+
+@pytest.mark.parametrize("pattern", ["keep/*", "keep", "/keep/", "*.key"])
+def test_protected_paths_are_never_touched(plain_lab: Lab, pattern: str) -> None:
+    plain_lab.stranger.write("keep/a.key", b"theirs")
+    held = plain_lab.hold(protect=[pattern])
+    storage = held.storage
+    storage.write_bytes("src", b"x")
+    ways: dict[str, Callable[[], object]] = {
+        "write": lambda: storage.write_bytes("keep/a.key", b"x"),
+        "open": lambda: storage.open("keep/a.key", "wb"),
+        "delete": lambda: storage.delete("keep/a.key"),
+        "register": lambda: storage.register_path("keep/a.key"),
+    }
+    if not plain_lab.lacks("list"):
+        ways["remove_all above"] = lambda: storage.remove_all("keep")
+        ways["remove_all"] = lambda: storage.remove_all("keep/a.key")
+    if not plain_lab.lacks("copy"):
+        ways["copy"] = lambda: storage.copy("src", "keep/a.key")
+    if not plain_lab.lacks("rename"):
+        ways["rename away"] = lambda: storage.rename("keep", "away")
+        ways["rename over"] = lambda: storage.rename("src", "keep/a.key")
+    for name, use in ways.items():
+        with pytest.raises(errors.Protected, match="protected by"):
+            pytest.fail(f"{name}: {use()}")
+    assert storage.read_bytes("keep/a.key") == b"theirs"
+    assert created(plain_lab, held) == {"src"}
+    storage.delete("src")
+
+
+# -- what fails
+
+
+def test_a_refused_write_leaves_no_record(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    server = request.getfixturevalue("seaweedfs")
+    (tmp_path / "src").write_bytes(b"x" * (9 << 20))
+    with lab_of("seaweedfs", request, tmp_path) as writer:
+        writer.stranger.write("theirs")
+        reader = Lab(
+            "seaweedfs", "s3", {**writer.kwargs, **server.readonly_kwargs}, "none", tmp_path
+        )
+        held = reader.hold()
+        storage = held.storage
+        ways: list[Callable[[], object]] = [
+            lambda: storage.write_bytes("f", b"x"),
+            lambda: storage.write_bytes("theirs", b"x"),
+            lambda: storage.write_from_path("large", tmp_path / "src"),
+            lambda: storage.open("opened", "wb").close(),
+            lambda: storage.create_dir("d/"),
+            lambda: storage.copy("theirs", "copy"),
+            lambda: storage.delete("theirs"),
+            lambda: storage.remove_all("theirs"),
+        ]
+        for use in ways:
+            with pytest.raises(errors.PermissionDenied, match="lab: ") as caught:
+                use()
+            for secret in (server.readonly_access_key_id, server.readonly_secret_access_key):
+                assert secret not in str(caught.value)
+        assert created(reader, held) == set()
+        assert writer.stranger.everything() == {"theirs": b"theirs"}
+        assert reader.end(held).leftovers == ()
+        reader.close()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 256 KiB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if mount is None or os.geteuid() or subprocess.run(command, check=False).returncode:
+        pytest.skip("mounting a tiny file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("way", ["write_bytes", "open", "append", "write_from_path", "copy"])
+@pytest.mark.parametrize("name", ["theirs", "fresh/file"])
+def test_a_full_disk_damages_nothing(tmp_path: Path, tiny_disk: Path, way: str, name: str) -> None:
+    lab = Lab("fs", "fs", {"root": str(tiny_disk)}, "none", tmp_path)
+    lab.stranger.write("theirs", b"theirs")
+    lab.stranger.write("big", b"x" * (140 << 10))
+    (tmp_path / "src").write_bytes(b"x" * (9 << 20))
+    before = lab.stranger.everything()
+    held = lab.hold()
+    storage = held.storage
+
+    def fill() -> None:
+        if way == "write_bytes":
+            storage.write_bytes(name, b"y" * (400 << 10))
+        elif way == "write_from_path":
+            storage.write_from_path(name, tmp_path / "src")
+        elif way == "copy":
+            storage.copy("big", name)
+        else:
+            with storage.open(name, "ab" if way == "append" else "wb") as file:
+                file.write(b"y" * (400 << 10))
+
+    with pytest.raises(errors.StorageError, match="space"):
+        fill()
+    assert lab.stranger.everything() == before
+    assert created(lab, held) == set()
+    lab.end(held)
+    lab.close()
+
+
+# -- the journal says what the test sees
+
+_SEGMENTS = st.sampled_from(["a", "b", "ab"])
+_NAMES = st.lists(_SEGMENTS, min_size=1, max_size=3).map("/".join)
+
+
+class Operations(RuleBasedStateMachine):
+    """Random operations of a test and of a stranger; the record is checked after each."""
+
+    kind = "fs"
+    on_existing = "created"
+
+    @initialize(theirs=st.sets(_NAMES, max_size=3))
+    def begin(self, theirs: set[str]) -> None:
+        self.tmp = Path(tempfile.mkdtemp(prefix="pytest-opendal-"))
+        kwargs = {"root": str(self.tmp / "root")} if self.kind == "fs" else {}
+        self.lab = Lab(self.kind, self.kind, kwargs, "none", self.tmp)
+        for name in sorted(theirs):
+            self._try(lambda name=name: self.lab.stranger.write(name))
+        self.before = self.lab.stranger.everything()
+        self.held = self.lab.hold(on_existing=self.on_existing)
+
+    @property
+    def storage(self) -> Storage:
+        """The storage object under test."""
+        return self.held.storage
+
+    def _try(self, use: object) -> None:
+        try:
+            use()  # type: ignore[operator]
+        except (errors.StorageError, OSError):
+            pass
+        except Exception as error:
+            if not type(error).__module__.startswith("opendal"):
+                raise
+
+    @rule(name=_NAMES)
+    def write(self, name: str) -> None:
+        self._try(lambda: self.storage.write_bytes(name, b"ours"))
+
+    @rule(name=_NAMES)
+    def give_up(self, name: str) -> None:
+        def use() -> None:
+            with self.storage.open(name, "wb") as file:
+                file.write(b"half")
+                raise errors.StorageError
+
+        self._try(use)
+
+    @rule(name=_NAMES)
+    def create_dir(self, name: str) -> None:
+        self._try(lambda: self.storage.create_dir(name))
+
+    @rule(source=_NAMES, place=_NAMES)
+    def copy(self, source: str, place: str) -> None:
+        self._try(lambda: self.storage.copy(source, place))
+
+    @rule(source=_NAMES, place=_NAMES)
+    def rename(self, source: str, place: str) -> None:
+        self._try(lambda: self.storage.rename(source, place))
+
+    @rule(name=_NAMES, slash=st.sampled_from(["", "/"]))
+    def delete(self, name: str, slash: str) -> None:
+        self._try(lambda: self.storage.delete(name + slash))
+
+    @rule(name=_NAMES, slash=st.sampled_from(["", "/"]))
+    def remove_all(self, name: str, slash: str) -> None:
+        self._try(lambda: self.storage.remove_all(name + slash))
+
+    @invariant()
+    def journal_and_memory_agree(self) -> None:
+        if hasattr(self, "held"):
+            created(self.lab, self.held)
+
+    @invariant()
+    def every_file_is_known(self) -> None:
+        if not hasattr(self, "held"):
+            return
+        told = self.storage.get_created_resources()
+        moved = set(self.held.tracker.record.moved)
+        for path in self.lab.stranger.everything():
+            name = path.rstrip("/")
+            above = {name[:index] for index, char in enumerate(name) if char == "/"} | {name}
+            assert name in told or path in self.before or above & moved, path
+
+    def teardown(self) -> None:
+        if hasattr(self, "held"):
+            try:
+                self._check_the_end()
+            finally:
+                self.lab.close()
+                shutil.rmtree(self.tmp)
+
+    def _check_the_end(self) -> None:
+        leftovers = self.lab.end(self.held).leftovers
+        after = self.lab.stranger.everything()
+        moved = {left.path for left in leftovers if left.reason is Reason.MOVED}
+        fresh = {path for path in after if path not in self.before}
+        assert all(_is_below(path, moved) for path in fresh), fresh
+        if self.on_existing == "restore" and not moved:
+            assert after == self.before
+        if self.on_existing == "restore":
+            # What cannot be moved back, because its old place is above its new one, is not lost.
+            assert sorted(filter(None, after.values())) == sorted(
+                filter(None, self.before.values())
+            )
+
+
+def _is_below(path: str, names: set[str]) -> bool:
+    """Whether a path is at, below or above one of the names."""
+    return any(
+        f"{path.rstrip('/')}/".startswith(f"{name}/") or f"{name}/".startswith(path)
+        for name in names
+    )
+
+
+_QUICK = settings(
+    max_examples=100,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+_LONG = settings(_QUICK, max_examples=5000, stateful_step_count=30, derandomize=False)
+
+
+def _machine(kind: str, on_existing: str, how: settings) -> type:
+    name = f"Test_{kind}_{on_existing}"
+    machine = type(name, (Operations,), {"kind": kind, "on_existing": on_existing})
+    machine.TestCase.settings = how  # type: ignore[attr-defined]
+    return machine
+
+
+@pytest.mark.parametrize("on_existing", ["created", "restore"])
+@pytest.mark.parametrize("kind", ["fs", "memory"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(_QUICK, id="quick"), pytest.param(_LONG, id="long", marks=pytest.mark.sweep)],
+)
+def test_the_journal_says_what_the_test_sees(kind: str, on_existing: str, how: settings) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(_machine(kind, on_existing, how), settings=how)

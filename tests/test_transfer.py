@@ -1,0 +1,124 @@
+"""Streams between a storage and this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_opendal import errors, transfer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+def test_a_replaced_file_is_complete_or_untouched(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), transfer.replacing(target) as part:
+        part.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"old"
+    with transfer.replacing(target) as part:
+        part.write_bytes(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with transfer.replacing(pipe) as part:
+        assert part == pipe
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["f", "ä" * 120, "🙂" * 60, "x" * 255])
+def test_the_name_beside_a_file_fits_into_a_directory(tmp_path: Path, name: str) -> None:
+    beside = transfer.beside(tmp_path / name)
+    assert beside.parent == tmp_path
+    beside.write_bytes(b"")
+    assert beside != transfer.beside(tmp_path / name)
+
+
+def test_what_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    assert transfer.can_replace(tmp_path / "file")
+    assert transfer.can_replace(tmp_path / "missing")
+    assert not transfer.can_replace(tmp_path / "link")
+    assert not transfer.can_replace(tmp_path)
+    assert not transfer.can_replace(Path("/dev/null"))
+    assert not transfer.can_replace(tmp_path / "file" / "below")
+
+
+def test_what_would_be_lost(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "empty").write_bytes(b"")
+    assert transfer.has_content(tmp_path / "file")
+    assert not transfer.has_content(tmp_path / "empty")
+    assert not transfer.has_content(tmp_path / "missing")
+    assert not transfer.has_content(None)
+
+
+def test_a_failed_append_is_cut_back(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"old")
+    before = log.stat().st_mtime_ns
+    with pytest.raises(ZeroDivisionError), transfer.cut_back_on_failure(log):
+        log.write_bytes(b"old and half")
+        raise ZeroDivisionError
+    assert log.read_bytes() == b"old"
+    assert log.stat().st_mtime_ns == before
+    with transfer.cut_back_on_failure(log):
+        log.write_bytes(b"old and new")
+    assert log.read_bytes() == b"old and new"
+    with pytest.raises(ZeroDivisionError), transfer.cut_back_on_failure(None):
+        raise ZeroDivisionError
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "old").touch(mode=0o640)
+    (tmp_path / "part").touch(mode=0o600)
+    transfer.copy_mode(tmp_path / "old", tmp_path / "part")
+    assert (tmp_path / "part").stat().st_mode & 0o777 == 0o640
+    transfer.copy_mode(tmp_path / "missing", tmp_path / "part")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("http://h/f?sig=SIGNED", "http://h/f"),
+        ("https://user:SIGNED@h:1/f#SIGNED", "https://h:1/f"),
+        ("dir/f?x", "dir/f?x"),
+        (Path("dir/f"), "dir/f"),
+    ],
+)
+def test_a_source_is_shown_without_secrets(source: str | Path, expected: str) -> None:
+    assert transfer.shown(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("missing", errors.NotFound), (".", errors.IsADirectory)]
+)
+def test_a_source_that_cannot_be_read(
+    tmp_path: Path, name: str, kind: type[errors.StorageError]
+) -> None:
+    with pytest.raises(kind, match="nothing was written"):
+        transfer.open_source(tmp_path / name)
+
+
+def test_chain_begins_with_the_head() -> None:
+    async def rest() -> AsyncIterator[bytes]:
+        yield b"b"
+        yield b"c"
+
+    async def all_of(head: bytes) -> list[bytes]:
+        return [piece async for piece in transfer.chain(head, rest())]
+
+    assert asyncio.run(all_of(b"a")) == [b"a", b"b", b"c"]
+    assert asyncio.run(all_of(b"")) == [b"b", b"c"]
