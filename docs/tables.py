@@ -27,16 +27,11 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("``", "`")
 
 
-# Accepted already, without effect.
-NOT_YET = {"reap"}
-
-
 def options_table() -> str:
     """Return the options with their ini keys and variables."""
     rows = [
         (_usage(option), f"`{option.ini}`", _code(option.environment or ""), option.help)
         for option in options.TABLE
-        if option.name not in NOT_YET
     ]
     return table(("option", "ini key", "environment", "meaning"), rows)
 

@@ -9,15 +9,15 @@ import pluggy
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_opendal.config import Lab
     from pytest_opendal.report import Leftover
+    from pytest_opendal.settings import Lab
 
 hookspec = pluggy.HookspecMarker("pytest")
 
 
 @hookspec
 def pytest_opendal_config(config: pytest.Config, lab: Lab) -> None:
-    """Called once per process with the validated configuration, before the first storage is opened."""
+    """Called once per process with a validated configuration, before a storage is opened."""
 
 
 @hookspec(firstresult=True)
@@ -27,7 +27,7 @@ def pytest_opendal_operator(storage: str, operator: Any) -> Any:
 
 @hookspec
 def pytest_opendal_created(storage: str, path: str, nodeid: str) -> None:
-    """Called when a test is about to create ``path``; runs on the storage's thread, so keep it short."""
+    """Called when a test is about to create ``path``, on the storages' thread: keep it short."""
 
 
 @hookspec

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from pytest_opendal import options
 from pytest_opendal.errors import ConfigInvalid
-from pytest_opendal.process import Process
+from pytest_opendal.process import MISTAKE, Process, tell_mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_opendal.flashing import Flasher
     from pytest_opendal.session import Session
     from pytest_opendal.settings import Lab
     from pytest_opendal.storage import Storage
@@ -52,20 +52,21 @@ def pytest_configure(config: pytest.Config) -> None:
     sources = options.Sources(
         config.getoption, config.getini, os.environ, config.invocation_params.dir, config.rootpath
     )
-    config.stash[STATE] = State(config, _usage(options.resolve, sources))
+    config.stash[STATE] = State(config, _usage(config, options.resolve, sources))
     config.pluginmanager.register(config.stash[STATE], "opendal-state")
 
 
-def _usage(function: Callable[..., T], *arguments: Any) -> T:
+def _usage(config: pytest.Config, function: Callable[..., T], *arguments: Any) -> T:
     """Call a function; a mistake in the configuration becomes pytest's own usage error."""
     try:
         return function(*arguments)
     except ConfigInvalid as error:
+        tell_mistake(config, str(error))
         raise pytest.UsageError(str(error)) from None
 
 
 class State:
-    """What the plugin knows before a test uses it; the rest is imported and begun with the first use."""
+    """What the plugin knows before a test uses it; the rest begins with the first use."""
 
     def __init__(self, config: pytest.Config, chosen: options.Options) -> None:
         self.config = config
@@ -73,11 +74,9 @@ class State:
         given = getattr(config, "workerinput", {}).get("opendal")
         self.process = Process(*given) if given else Process.new()
         self._session: Session | None = None
-        self._crashed = False
 
-    @property
-    def session(self) -> Session:
-        """What the plugin keeps once it is used."""
+    def begin(self) -> Session:
+        """Return what the plugin keeps once it is used."""
         if self._session is None:
             from pytest_opendal.session import Session
 
@@ -88,44 +87,46 @@ class State:
     def is_asked_for(self) -> bool:
         """Whether the run itself names a configuration or asks for something."""
         chosen = self.options
-        return bool(chosen.config or chosen.reap or chosen.report or os.environ.get("OPENDAL_TEST"))
+        return bool(chosen.config or chosen.report or os.environ.get("OPENDAL_TEST"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Check a configuration that the run names before anything is collected."""
         if self.is_asked_for():
-            _usage(self.session.start)
+            _usage(self.config, self.begin().start)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell an xdist worker which run it belongs to."""
         worker = node.workerinput["workerid"]
         node.workerinput["opendal"] = (self.process.run_id, self.process.started, worker)
+        if self._session is not None:
+            _usage(self.config, self._session.lend, node)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Begin with the first worker that used a storage."""
         notes = getattr(report, "opendal", None)
         if notes and "workerinput" not in vars(self.config):
-            self.session.collect(notes)
+            self.begin().collect(notes)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Collect what a worker told at its end; of one that crashed only the journal tells."""
         output = getattr(node, "workeroutput", None)
-        self._crashed |= output is None
-        if output and "opendal" in output:
-            self.session.collect(output["opendal"])
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Begin after all when a worker crashed: its journal has to be looked at."""
-        if self._crashed:
-            self.session.start()
+        if output is None:
+            self.begin()  # at the end of the run, it takes over
+            return
+        if MISTAKE in output:
+            raise pytest.UsageError(output[MISTAKE])
+        if "opendal" in output:
+            self.begin().collect(output["opendal"])
+        if self._session is not None:
+            self._session.ended(node.workerinput["workerid"])
 
 
 def session_of(config: pytest.Config) -> Session:
     """Return what the plugin keeps once it is used."""
-    return config.stash[STATE].session
+    return config.stash[STATE].begin()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -137,7 +138,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _is_settled(metafunc: pytest.Metafunc) -> bool:
     """Whether the test itself says which storage it runs on."""
-    return any("storage" in marker.kwargs for marker in metafunc.definition.iter_markers("opendal"))
+    markers = metafunc.definition.iter_markers
+    return any("storage" in marker.kwargs for marker in markers("opendal")) or any(
+        "opendal" in _names(marker) for marker in markers("parametrize")
+    )
+
+
+def _names(parametrize: pytest.Mark) -> list[str]:
+    """Return what a test says that it is parametrized with."""
+    names = parametrize.args[0] if parametrize.args else parametrize.kwargs.get("argnames", "")
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
 
 
 @pytest.hookimpl(trylast=True)
@@ -145,7 +155,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Check markers and storages of the collected tests before the first one runs."""
     users = [item for item in items if _uses_storage(item)]
     if users:
-        _usage(session_of(config).check_items, users)
+        _usage(config, session_of(config).check_items, users)
 
 
 def _uses_storage(item: pytest.Item) -> bool:
@@ -177,4 +187,16 @@ def opendal_session(request: pytest.FixtureRequest, opendal_config: Any) -> Stor
 @pytest.fixture
 def opendal_factory(request: pytest.FixtureRequest, opendal_config: Any) -> Callable[..., Storage]:
     """Function that opens another storage for this test: ``opendal_factory("results")``."""
-    return partial(session_of(request.config).hold, request, opendal_config)
+
+    def open_storage(name: str | None = None) -> Storage:
+        """Open the storage ``name``, or once more the one for tests that name none."""
+        __tracebackhide__ = True
+        return session_of(request.config).open(request, opendal_config, name)
+
+    return open_storage
+
+
+@pytest.fixture(scope="session")
+def opendal_flasher(request: pytest.FixtureRequest, opendal_config: Any) -> Flasher:
+    """Flasher of the exporter that the storage is behind, with ``assert_flashed(image)``."""
+    return session_of(request.config).flasher(request, opendal_config)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 MAIN = "main"
+MISTAKE = "opendal_mistake"
+"""Where in its output a worker tells of a mistake in the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,12 @@ class Process:
         """Return the process that begins a run now."""
         now = datetime.now(UTC)
         return cls(f"{now:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}", now.isoformat(timespec="seconds"))
+
+
+def tell_mistake(config: Any, text: str) -> None:
+    """Let the controller know that this worker of xdist found a mistake in the configuration.
+
+    What a worker raises reaches the user as an internal error of xdist.
+    """
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[MISTAKE] = text

@@ -240,7 +240,7 @@ class Collector:
         self._created = 0
         self._removed = 0
         self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
-        self._directories: dict[str, set[str]] = {}
+        self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
 
@@ -252,8 +252,9 @@ class Collector:
             self._used.setdefault(info.name, info)
         for leftover in note.leftovers:
             self.add_leftover(leftover)
-        for storage, names in note.directories.items():
-            self._directories.setdefault(storage, set()).update(names)
+        for info in note.storages:
+            names = note.directories.get(info.name, ())
+            self._directories.setdefault(info, set()).update(names)
         self._add_claims(note)
 
     def _add_claims(self, note: TestNote) -> None:
@@ -312,10 +313,13 @@ class Collector:
             if storage in {None, left.storage}
         )
 
-    def directories(self, storage: str) -> list[str]:
-        """Return the directories that tests made on ``storage``, children before parents."""
-        names = self._directories.get(storage, ())
-        return sorted(names, key=lambda name: (-name.count("/"), name))
+    def directories(self) -> dict[StorageInfo, list[str]]:
+        """Return the directories that tests made on each storage, children before parents."""
+        return {
+            info: sorted(names, key=lambda name: (-name.count("/"), name))
+            for info, names in self._directories.items()
+            if names
+        }
 
     def result(self) -> RunReport:
         """Return all that is known."""

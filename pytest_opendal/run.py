@@ -1,39 +1,56 @@
-"""What one process of a run does with storages: open them, end them, and finish. It knows no pytest."""
+"""What one process of a run does with storages: open, end, finish. It knows no pytest."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from pytest_opendal import errors
-from pytest_opendal.cleanup import Cleaner, Outcome
+from pytest_opendal import errors, sharing
+from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import AsyncStorage
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.loop import LoopThread
 from pytest_opendal.process import MAIN
-from pytest_opendal.report import Claim, Leftover, Reason, StorageInfo, TestNote
+from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
+from pytest_opendal.sharing import Sharing
 from pytest_opendal.storage import Storage
 from pytest_opendal.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from pytest_opendal.backends.exporters import Exporter
+    from pytest_opendal.backends.leases import Exporters
     from pytest_opendal.backends.protocol import Backend
+    from pytest_opendal.flashing import Flasher
     from pytest_opendal.journal import Event, Record
     from pytest_opendal.process import Process
-    from pytest_opendal.settings import Lab, StorageSettings
+    from pytest_opendal.settings import JumpstarterSettings, StorageSettings
+
+SHARED = "-shared"
+"""End of the name of a journal of what a worker uploaded for all."""
 
 AREAS = "pytest-opendal"
 """Directory of all isolation areas below a storage's root."""
 
+PLACE = "place"
+"""Which exporter a record is about, beside the settings that led to it."""
+
+TELL_SECONDS = 5.0
+_AFTER_SILENCE_SECONDS = 0.01
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SLUG_CHARACTERS = 60
+
+
+_Way = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,8 @@ class Hooks:
     """Given a storage's name and its opendal operator, return the operator to use."""
     created: Callable[[str, str, str], None] = lambda _storage, _path, _test: None
     """Told storage, path and test before each creation."""
+    tell: Callable[[str], None] = lambda _text: None
+    """Shows the user a line while something takes its time."""
 
 
 class BrokenStorage(Exception):
@@ -57,22 +76,34 @@ class Held:
     storage: Storage
     tracker: Tracker
     settings: StorageSettings
+    forgotten: list[str] = field(default_factory=list)
+    """Files that were opened for writing and never closed, known at the end."""
+
+    def warn(self) -> None:
+        """Warn of forgotten files; last of all, since a warning may be an error."""
+        for path in self.forgotten:
+            text = f"{self.storage.name}: {path!r} was opened for writing and never closed"
+            warnings.warn(ResourceWarning(f"{text}; nothing of it was published"), stacklevel=2)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Run:
     """The storages of this process, opened when they are first asked for."""
 
-    lab: Lab
     process: Process
     journal_dir: Path
     hooks: Hooks = field(default_factory=Hooks)
     loop: LoopThread = field(default_factory=LoopThread)
     interrupted: bool = False
+    leases: str = ""
+    """Socket at which the controller of the run hands out leases; ``""``: this process leases."""
     _journal: Journal | None = None
-    _connections: dict[str, Connection] = field(default_factory=dict)
-    _keepers: dict[str, Tracker] = field(default_factory=dict)
-    _broken: dict[str, str] = field(default_factory=dict)
+    _exporters: Exporters | None = None
+    _connections: dict[_Way, Connection] = field(default_factory=dict)
+    _keepers: dict[Connection, Tracker] = field(default_factory=dict)
+    _shared_journal: Journal | None = None
+    _sharings: dict[Connection, Sharing] = field(default_factory=dict)
+    _broken: dict[_Way, str] = field(default_factory=dict)
 
     @property
     def journal(self) -> Journal:
@@ -90,38 +121,76 @@ class Run:
         """Return a storage object for a test (``""``: for the session).
 
         Raises:
+            ConfigInvalid: opendal refuses the settings.
             StorageError: the storage does not answer; only for the first who asks.
             BrokenStorage: it did not answer before.
         """
         connection = self._answering(settings)
         prefix = self._prefix(settings, test)
-        owned = prefix if settings.isolation == "test" else ""
-        tracker = self._tracker(connection, settings, test, owned, prefix)
-        core = AsyncStorage(connection, tracker, prefix)
+        # What cannot be listed cannot be removed as a whole.
+        lists = self.loop.run(connection.capability()).list
+        owned = prefix if settings.isolation == "test" and lists else ""
+        tracker = self._tracker(connection, settings, test, owned, prefix if lists else "")
+        shared = None if prefix else self._sharing(connection, settings)
+        core = AsyncStorage(connection, tracker, prefix, shared)
         return Held(Storage(core, self.loop), tracker, settings)
 
     def _answering(self, settings: StorageSettings) -> Connection:
-        name = settings.name
-        if name in self._broken:
-            raise BrokenStorage(self._broken[name])
+        way = _way(settings)
+        if way in self._broken:
+            raise BrokenStorage(self._broken[way])
+        connection = self.connection(settings)
         try:
-            connection = self.connection(settings)
+            if settings.jumpstarter is not None:
+                self._await_lease(settings.name, settings.jumpstarter)
             self.loop.run(connection.check())
         except errors.StorageError as error:
-            self._broken[name] = str(error)
+            self._broken[way] = str(error)
+            if connection.checked:  # the test in which it broke off has failed with that
+                raise BrokenStorage(str(error)) from None
             raise
         return connection
 
+    def _await_lease(self, name: str, settings: JumpstarterSettings) -> Exporter:
+        """Wait, outside of the time limit of calls, until it is known which exporter to use."""
+        exporters = self.exporters()
+        exporter = exporters.of(settings)
+        while not self.loop.run(exporter.found(TELL_SECONDS)):
+            if text := self.loop.run(exporters.waiting_for(exporter)):
+                self.hooks.tell(f"{name}: {text}")
+        return exporter
+
+    def share_leases(self) -> str:
+        """Let the workers of this run ask for leases; returns the socket at which they do."""
+        return self.loop.run(self.exporters().share(self.hooks.tell))
+
+    def flasher(self, settings: JumpstarterSettings, scratch: Path) -> Flasher:
+        """Return a flasher of an exporter.
+
+        Raises:
+            ConfigInvalid: the exporter has none, or several.
+            StorageUnavailable: it cannot be reached.
+        """
+        exporter = self._await_lease("opendal_flasher", settings)
+        from pytest_opendal.backends.jumpstarter import explained_by_exporter, flasher
+        from pytest_opendal.flashing import Flasher
+
+        client = self.loop.run(flasher(exporter, settings.flasher))
+        return Flasher(client, self.loop.run, explained_by_exporter, scratch)
+
     def connection(self, settings: StorageSettings) -> Connection:
         """Return this process' way to a storage; nothing is asked of it yet."""
-        if settings.name not in self._connections:
-            self._connections[settings.name] = Connection(settings, self._backend(settings))
-        return self._connections[settings.name]
+        way = _way(settings)
+        if way not in self._connections:
+            self._connections[way] = Connection(settings, self._backend(settings))
+        return self._connections[way]
 
     def _backend(self, settings: StorageSettings) -> Backend:
         if settings.jumpstarter is not None:
-            msg = f"{settings.name}: storages behind a Jumpstarter exporter are not supported yet"
-            raise errors.Unsupported(msg)
+            exporter = self.exporters().of(settings.jumpstarter)
+            from pytest_opendal.backends.jumpstarter import JumpstarterBackend
+
+            return JumpstarterBackend(exporter, settings.jumpstarter.driver)
         from pytest_opendal.backends.local import LocalBackend
 
         assert settings.scheme is not None
@@ -132,8 +201,26 @@ class Run:
                 lambda operator: self.hooks.add_layers(settings.name, operator),
             )
         except errors.StorageError as error:
-            msg = f"{self.lab.source}: storage {settings.name!r} ({settings.scheme}): {error}"
+            msg = f"storage {settings.name!r} ({settings.scheme}): {error}"
             raise type(error)(msg) from None
+
+    def exporters(self) -> Exporters:
+        """Return the exporters that this process knows.
+
+        Raises:
+            ConfigInvalid: Jumpstarter is not installed.
+        """
+        if self._exporters is None:
+            try:
+                from pytest_opendal.backends.leases import Exporters
+            except ModuleNotFoundError as error:
+                text = f'{error.name} is missing: pip install "pytest-opendal[jumpstarter]"'
+                raise errors.ConfigInvalid(
+                    f"a storage behind an exporter is asked for, and {text}"
+                ) from None
+            is_worker = self.process.worker != MAIN
+            self._exporters = Exporters(os.environ, self.leases, is_worker=is_worker)
+        return self._exporters
 
     def _prefix(self, settings: StorageSettings, test: str) -> str:
         if settings.isolation == "none":
@@ -144,70 +231,99 @@ class Run:
     def _tracker(
         self, connection: Connection, settings: StorageSettings, test: str, area: str, prefix: str
     ) -> Tracker:
-        ledger = self.journal.new_ledger(
-            Opened(
-                storage=settings.name,
-                identity=settings.identity,
-                test=test,
-                worker=self.process.worker,
-                area=area,
-                retention=settings.retention,
-                on_existing=settings.on_existing,
-            )
-        )
         return Tracker(
             connection,
             settings,
-            ledger,
+            self.journal.new_ledger(self._opened(connection, settings, test, area)),
             area=area,
-            enter=self._keeper(connection).enter(prefix, whole=not area) if prefix else None,
+            enter=self._entering(connection, settings, area, prefix) if prefix else None,
             on_created=lambda name: self.hooks.created(settings.name, name, test),
         )
 
+    def _opened(
+        self, connection: Connection, settings: StorageSettings, test: str, area: str
+    ) -> Opened:
+        return Opened(
+            storage=settings.name,
+            identity=settings.identity | self._place(connection),
+            test=test,
+            worker=self.process.worker,
+            area=area,
+            retention=settings.retention,
+            on_existing=settings.on_existing,
+        )
+
+    def _place(self, connection: Connection) -> dict[str, str]:
+        place = connection.backend.place
+        return {PLACE: place} if place else {}
+
+    def _entering(
+        self, connection: Connection, settings: StorageSettings, area: str, prefix: str
+    ) -> Callable[[], Awaitable[None]]:
+        """Return what notes the directories above an area, and the area of a worker as ours."""
+        keeper = self._keeper(connection)
+        enter = keeper.enter(prefix, whole=not area)
+
+        async def entering() -> None:
+            await enter()
+            if not area and settings.retention != "none":
+                # What a test may keep is in it, so it goes only when it is empty.
+                keeper.note(("+", prefix, "dir", False))
+
+        return entering
+
     def _keeper(self, connection: Connection) -> Tracker:
-        """Return the tracker of what is shared by a process' storage objects: directories above areas."""
-        if connection.name not in self._keepers:
+        """Return the tracker of what storage objects share: the directories above areas."""
+        if connection not in self._keepers:
             settings = connection.settings.model_copy(
                 update={"retention": "none", "on_existing": "created"}
             )
-            self._keepers[connection.name] = self._tracker(connection, settings, "", "", "")
-        return self._keepers[connection.name]
+            self._keepers[connection] = self._tracker(connection, settings, "", "", "")
+        return self._keepers[connection]
+
+    def _sharing(self, connection: Connection, settings: StorageSettings) -> Sharing:
+        """Return what `ensure` shares; its journal outlives a worker, for the controller to end."""
+        if connection not in self._sharings:
+            process = self.process
+            self._shared_journal = self._shared_journal or Journal(
+                self.journal_dir, process.run_id, process.worker + SHARED, process.started
+            )
+            opened = self._opened(connection, settings, "", "")
+            tracker = Tracker(connection, settings, self._shared_journal.new_ledger(opened))
+            self._sharings[connection] = Sharing(tracker, self.journal_dir, process.run_id)
+        return self._sharings[connection]
 
     # -- ending
 
     def end(self, held: Held, keep: Reason | None) -> TestNote:
-        """End a storage object: remove what it made, or keep it for a reason, and tell what is left."""
+        """End a storage object: remove what it made, or keep it, and tell what is left."""
         forgotten = held.storage.close()
-        if forgotten:
-            _warn_forgotten(held.storage.name, forgotten)
         tracker = held.tracker
         claims = self._claims(held)
-        outcome = self._clean(tracker.connection, tracker.record, tracker.note, keep)
+        outcome = self._clean(tracker, keep)
         if keep is not None or not outcome.failed:
             tracker.ledger.end()
-        remaining = len(outcome.leftovers)
-        return TestNote(
-            test=tracker.opened.test,
-            worker=self.process.worker,
-            created=tracker.created_count,
-            removed=max(0, tracker.created_count - remaining),
-            leftovers=outcome.leftovers,
-            claims=claims,
-            directories={held.settings.name: outcome.directories} if outcome.directories else {},
-            storages=(info_of(held.settings),),
-        )
+        held.forgotten = forgotten
+        return self._note(tracker, outcome, claims)
 
-    def _clean(
-        self, connection: Connection, record: Record, note: Callable[..., None], keep: Reason | None
-    ) -> Outcome:
+    def _clean(self, tracker: Tracker, keep: Reason | None) -> Outcome:
+        record = tracker.record
         if not (record.created or record.moved or record.saved):
             return Outcome()
+        backups = tracker.ledger.backups
+        cleaner = Cleaner(tracker.connection, record, backups, tracker.note)
+        return self._cleaned(tracker.connection, cleaner, keep)
+
+    def _cleaned(self, connection: Connection, cleaner: Cleaner, keep: Reason | None) -> Outcome:
         if self.interrupted:
             connection.hurry()
-        return self._cleaned(Cleaner(connection, record, self.journal.backups, note), keep)
-
-    def _cleaned(self, cleaner: Cleaner, keep: Reason | None) -> Outcome:
-        return self.loop.run(cleaner.clean() if keep is None else cleaner.keep(keep))
+        begun = time.monotonic()
+        outcome = self.loop.run(cleaner.clean() if keep is None else cleaner.keep(keep))
+        silent = outcome.failed and time.monotonic() - begun >= connection.timeout
+        if self.interrupted and silent:
+            # Its second is over; the records that are still to come fail at once.
+            connection.timeout = _AFTER_SILENCE_SECONDS
+        return outcome
 
     def clean(
         self, settings: StorageSettings, record: Record, backups: Path, keep: Reason | None
@@ -218,11 +334,39 @@ class Run:
             for code, *values in events:
                 record.apply((code, 0, *values))
 
-        return self._cleaned(Cleaner(self.connection(settings), record, backups, note), keep)
+        connection = self._same_place(settings, record)
+        return self._cleaned(connection, Cleaner(connection, record, backups, note), keep)
+
+    def _same_place(self, settings: StorageSettings, record: Record) -> Connection:
+        """Return the way to a storage, unless it leads to another exporter than the record's."""
+        connection = self.connection(settings)
+        problem = "its exporter was leased by a worker that is gone (lease: worker)"
+        if not _is_elsewhere(connection):
+            self._answering_again(settings)
+            here = connection.backend.place
+            there = record.opened.identity.get(PLACE, "") if record.opened else ""
+            if here == there:
+                return connection
+            problem = f"it is on the exporter {there or '?'}, and this run reaches {here or '?'}"
+        raise connection.error(errors.StorageUnavailable, "connect", "", problem)
+
+    def _answering_again(self, settings: StorageSettings) -> Connection:
+        """Return the way to a storage; many records on one that is silent cost one timeout."""
+        if self.interrupted:
+            self.connection(settings).hurry()
+        try:
+            return self._answering(settings)
+        except BrokenStorage as error:
+            raise errors.StorageUnavailable(str(error)) from None
 
     def remove_directories(self, settings: StorageSettings, names: list[str]) -> list[str]:
         """Remove those of the directories that are empty now, in this order; return the names."""
-        return self.loop.run(_remove_directories(self.connection(settings), names))
+        connection = self.connection(settings)
+        if self.interrupted:
+            connection.hurry()
+        if _is_elsewhere(connection):
+            return []
+        return self.loop.run(_remove_directories(connection, names))
 
     def _claims(self, held: Held) -> tuple[Claim, ...]:
         if held.settings.isolation != "none" or self.process.worker == MAIN:
@@ -235,35 +379,73 @@ class Run:
 
     # -- finishing
 
-    def finish(self) -> TestNote | None:
-        """Remove what is shared by the storage objects of this process; None when there is nothing to tell."""
-        if not self._keepers:
-            return None
-        outcomes = {name: self._end_keeper(keeper) for name, keeper in self._keepers.items()}
-        directories = {
-            name: outcome.directories for name, outcome in outcomes.items() if outcome.directories
-        }
-        leftovers = tuple(
-            left
-            for outcome in outcomes.values()
-            for left in outcome.leftovers
-            if left.reason is Reason.FAILED
-        )
-        return TestNote("", self.process.worker, leftovers=leftovers, directories=directories)
+    def finish(self, *, failed: bool = False, hand_over: bool = False) -> list[TestNote]:
+        """Remove what the storage objects of this process share, and tell what is left.
 
-    def _end_keeper(self, keeper: Tracker) -> Outcome:
-        outcome = self._clean(keeper.connection, keeper.record, keeper.note, None)
-        if not outcome.failed:
-            keeper.ledger.end()
-        return outcome
+        Args:
+            failed: whether a test failed, for ``retention: failed``.
+            hand_over: leave what other workers may still use to the controller.
+        """
+        notes = [
+            self._end_tracker(shared.tracker, failed=failed)
+            for connection, shared in self._sharings.items()
+            if not hand_over or _leases_its_own(connection)
+        ]
+        return notes + [self._end_keeper(keeper) for keeper in self._keepers.values()]
+
+    def _end_keeper(self, keeper: Tracker) -> TestNote:
+        note = self._end_tracker(keeper, failed=False)
+        left = tuple(left for left in note.leftovers if left.reason is Reason.FAILED)
+        return replace(note, created=0, removed=0, leftovers=left)
+
+    def _end_tracker(self, tracker: Tracker, *, failed: bool) -> TestNote:
+        keep = reason_to_keep(tracker.opened.retention, failed=failed)
+        outcome = self._clean(tracker, keep)
+        if keep is not None or not outcome.failed:
+            tracker.ledger.end()
+        return self._note(tracker, outcome)
+
+    def _note(self, tracker: Tracker, outcome: Outcome, claims: tuple[Claim, ...] = ()) -> TestNote:
+        storage = tracker.settings.name
+        return TestNote(
+            test=tracker.opened.test,
+            worker=self.process.worker,
+            created=tracker.created_count,
+            removed=max(0, tracker.created_count - len(outcome.leftovers)),
+            leftovers=outcome.leftovers,
+            claims=claims,
+            directories={storage: outcome.directories} if outcome.directories else {},
+            storages=(info_of(tracker.settings),),
+        )
 
     def close(self) -> None:
         """Let go of all storages and of the journal."""
         for connection in self._connections.values():
             self.loop.run(connection.backend.close())
+        if self._exporters is not None:
+            self.loop.run(self._exporters.close())
         self.loop.stop()
-        if self._journal is not None:
-            self._journal.close()
+        for journal in (self._journal, self._shared_journal):
+            if journal is not None:
+                journal.close()
+        if self.process.worker == MAIN:
+            sharing.forget(self.journal_dir, self.process.run_id)
+
+
+def _way(settings: StorageSettings) -> _Way:
+    """Return what tells apart the storages of one name that several configurations may have."""
+    kwargs = frozenset(settings.kwargs.items())
+    return settings.name, hash((settings.scheme, kwargs, settings.jumpstarter))
+
+
+def _is_elsewhere(connection: Connection) -> bool:
+    """Whether it leads to an exporter that other processes lease, each its own."""
+    return _leases_its_own(connection) and not connection.checked
+
+
+def _leases_its_own(connection: Connection) -> bool:
+    exporter = connection.settings.jumpstarter
+    return exporter is not None and exporter.needs_lease and exporter.lease == "worker"
 
 
 async def _remove_directories(connection: Connection, names: list[str]) -> list[str]:
@@ -291,11 +473,3 @@ def info_of(settings: StorageSettings) -> StorageInfo:
 def opendal_version() -> str:
     """Return the version of the installed opendal, without importing it."""
     return metadata.version("opendal")
-
-
-def _warn_forgotten(storage: str, paths: Iterable[str]) -> None:
-    import warnings
-
-    for path in paths:
-        message = f"{storage}: {path!r} was opened for writing and never closed; nothing of it was published"
-        warnings.warn(ResourceWarning(message), stacklevel=2)

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import os
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import recovery, report, terminal
+from pytest_opendal import markers, recovery, report, terminal
 from pytest_opendal.backends import known
+from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
-from pytest_opendal.report import Reason
-from pytest_opendal.settings import Lab
+from pytest_opendal.process import tell_mistake
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
+from pytest_opendal.settings import JumpstarterSettings, StorageSettings
+from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from pytest_opendal.flashing import Flasher
     from pytest_opendal.options import Options
     from pytest_opendal.process import Process
-    from pytest_opendal.settings import StorageSettings
-    from pytest_opendal.storage import Storage
+    from pytest_opendal.settings import Lab
 
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
 _NOTES: pytest.StashKey[list[report.TestNote]] = pytest.StashKey()
 _DEFERRED: pytest.StashKey[list[Held]] = pytest.StashKey()
 
-_MARKER_KEYS = frozenset({"storage", "isolation", "retention", "on_existing"})
+# To check the values of markers while it is not known yet which storages there are.
+_NO_STORAGE = StorageSettings(name="default", scheme="memory")
+
+
+class LeftoverWarning(pytest.PytestWarning):
+    """Something was left behind, and ``--opendal-leftovers=warn`` asks to be told so."""
 
 
 class Session:
@@ -40,61 +49,95 @@ class Session:
         self._process = process
         self._is_worker = hasattr(config, "workerinput")
         self._lab: Lab | None = None
+        self._is_named = False
+        self._given: list[tuple[Any, Lab]] = []
         self._run: Run | None = None
         self._item: pytest.Item | None = None
         self._any_failed = False
+        self._interrupted = False
+        self._ended: set[str] = set()
         self._collector = report.Collector(process.run_id)
         self._result: report.RunReport | None = None
-
-    def _journal_dir(self) -> Path:
-        if self._options.journal_dir is not None:
-            return self._options.journal_dir
-        cache = getattr(self._config, "cache", None)
-        return recovery.private_directory() if cache is None else Path(cache.mkdir("opendal"))
+        self._problem: str | None = None
 
     # -- configuration
 
     def start(self) -> None:
-        """Read the configuration that the run names, if it names one."""
+        """Read the configuration that the run names, if it names one.
+
+        Raises:
+            ConfigInvalid: it cannot be used.
+        """
         self._lab = self._named_lab()
-        for name in self._options.storages if self._lab else ():
-            assert self._lab is not None
+        if self._lab is None:
+            return
+        self._is_named = True
+        for name in self._options.storages:
             self._lab.storage(name)
+        self._announce(self._lab)
 
     def _named_lab(self) -> Lab | None:
         if self._options.config is not None:
             return configuration.load(self._options.config, os.environ, known.check_service)
-        return configuration.from_opendal_test(os.environ, known.check_service)
+        return configuration.from_opendal_test(
+            os.environ, self._config.invocation_params.dir, known.check_service
+        )
+
+    def _announce(self, lab: Lab) -> None:
+        self._config.hook.pytest_opendal_config(config=self._config, lab=lab)
 
     def lab(self, request: pytest.FixtureRequest) -> Lab:
         """Return the lab of the options, or the embedded one."""
         if self._lab is None:
-            root = request.getfixturevalue("tmp_path_factory").mktemp("opendal", numbered=False)
+            root = request.getfixturevalue("tmp_path_factory").mktemp("pytest-opendal")
             self._lab = configuration.embedded(root)
+            self._announce(self._lab)
         return self._lab
 
     def _lab_of(self, given: Any) -> Lab:
-        if given is self._lab and self._lab is not None:
+        """Return the lab that ``opendal_config`` gave; a conftest may override that fixture."""
+        if self._lab is not None and given is self._lab:
             return self._lab
-        try:
-            return configuration.from_mapping(
-                given,
-                source="opendal_config",
-                base=self._config.rootpath,
-                environ=os.environ,
-                check_service=known.check_service,
-            )
-        except ConfigInvalid as error:
-            raise pytest.UsageError(str(error)) from None
+        for known_given, lab in self._given:
+            if known_given is given:
+                return lab
+        lab = configuration.from_mapping(
+            given,
+            source="opendal_config",
+            base=self._config.rootpath,
+            environ=os.environ,
+            check_service=known.check_service,
+        )
+        self._announce(lab)
+        self._given.append((given, lab))
+        return lab
 
-    def check_items(self, items: list[pytest.Item]) -> None:
-        """Check the markers of collected tests, and that each finds its storage."""
+    def check_items(self, items: Iterable[pytest.Item]) -> None:
+        """Check the markers of collected tests, and that each finds its storage.
+
+        Raises:
+            ConfigInvalid: one does not; the text says which.
+        """
         for item in items:
-            named = _marked(item)
+            markers.capabilities(item)
+            storage = markers.chosen(item).get("storage")
             if self._lab is None:
-                continue
-            settings = self._lab.storage(named.pop("storage", None) or self._first_storage())
-            settings.with_overrides(**named)
+                # Which storages there are is known when the fixture `opendal_config` was asked.
+                markers.overridden(item, _NO_STORAGE)
+            else:
+                self._check_item(item, self._lab, storage)
+
+    def _check_item(self, item: pytest.Item, lab: Lab, storage: str | None) -> None:
+        fixtures = getattr(item, "fixturenames", ())
+        if storage is not None:
+            try:
+                lab.storage(storage)
+            except ConfigInvalid as error:
+                text = f"{markers.place(item)}: @pytest.mark.opendal: {error}"
+                raise ConfigInvalid(text) from None
+        if "opendal_session" in fixtures or ("opendal" in fixtures and storage is None):
+            lab.storage(self._first_storage())
+        markers.overridden(item, next(iter(lab.storages.values())))
 
     def _first_storage(self) -> str | None:
         return self._options.storages[0] if self._options.storages else None
@@ -103,14 +146,9 @@ class Session:
 
     @property
     def run(self) -> Run:
-        """The run of this process."""
-        assert self._run is not None
-        return self._run
-
-    def _run_with(self, lab: Lab) -> Run:
+        """The storages of this process."""
         if self._run is None:
             hook = self._config.hook
-            hook.pytest_opendal_config(config=self._config, lab=lab)
 
             def add_layers(storage: str, operator: Any) -> Any:
                 layered = hook.pytest_opendal_operator(storage=storage, operator=operator)
@@ -119,56 +157,117 @@ class Session:
             def created(storage: str, path: str, test: str) -> None:
                 hook.pytest_opendal_created(storage=storage, path=path, nodeid=test)
 
-            self._run = Run(lab, self._process, self._journal_dir(), Hooks(add_layers, created))
+            hooks = Hooks(add_layers, created, self._tell_user)
+            leases = getattr(self._config, "workerinput", {}).get("opendal_leases", "")
+            self._run = Run(self._process, self._journal_dir(), hooks, leases=leases)
+            self._run.interrupted = self._interrupted
         return self._run
 
+    def _tell_user(self, text: str) -> None:
+        """Show a line while a test is waiting; workers have no terminal."""
+        terminal_reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if terminal_reporter is not None:
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
+                terminal_reporter.ensure_newline()
+                terminal_reporter.write_line(f"opendal: {text}")
+
+    def lend(self, node: Any) -> None:
+        """Let a worker of xdist share the leases that this run takes once."""
+        storages = self._lab.storages.values() if self._lab else ()
+        if any(settings.shares_lease for settings in storages):
+            node.workerinput["opendal_leases"] = self.run.share_leases()
+
+    def _journal_dir(self) -> Path:
+        return (
+            self._options.journal_dir or _beside_cache(self._config) or recovery.private_directory()
+        )
+
     def hold(self, request: pytest.FixtureRequest, given: Any, name: str | None = None) -> Storage:
-        """Open a storage for a fixture; it ends with the fixture."""
+        """Open a storage for a fixture; a mistake in the configuration ends the run."""
         __tracebackhide__ = True
-        run = self._run_with(self._lab_of(given))
-        item = request.node if isinstance(request.node, pytest.Item) else None
-        settings = self._settings(run.lab, item, name)
-        test = item.nodeid if item is not None else ""
         try:
-            held = run.open(settings, test)
-        except BrokenStorage as error:
-            pytest.skip(f"storage is broken: {error}")
+            return self.open(request, given, name)
+        except ConfigInvalid as error:
+            tell_mistake(self._config, str(error))
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def flasher(self, request: pytest.FixtureRequest, given: Any) -> Flasher:
+        """Return a flasher of the exporter that a storage is behind, the one of `opendal` first."""
+        __tracebackhide__ = True
+        try:
+            exporter = self._exporter_of(self._lab_of(given))
+            name = getattr(request, "param", None)
+            if name is not None:
+                exporter = exporter.model_copy(update={"flasher": name})
+            scratch = request.getfixturevalue("tmp_path_factory").getbasetemp()
+            return self.run.flasher(exporter, scratch)
+        except ConfigInvalid as error:
+            tell_mistake(self._config, str(error))
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         except StorageError as error:
-            pytest.fail(str(error), pytrace=False)
+            pytest.fail(f"opendal_flasher: {error}", pytrace=False)
+
+    def _exporter_of(self, lab: Lab) -> JumpstarterSettings:
+        first = self._first_storage() or lab.default
+        ordered = sorted(lab.storages.values(), key=lambda settings: settings.name != first)
+        behind = [settings.jumpstarter for settings in ordered if settings.jumpstarter is not None]
+        # Inside `jmp shell` no configuration is needed.
+        return behind[0] if behind else JumpstarterSettings()
+
+    def open(self, request: pytest.FixtureRequest, given: Any, name: str | None = None) -> Storage:
+        """Open a storage; it ends with the fixture that ``request`` is of.
+
+        Raises:
+            ConfigInvalid: there is no such storage, or its settings are wrong.
+        """
+        __tracebackhide__ = True
+        item = request.node if isinstance(request.node, pytest.Item) else None
+        try:
+            held = self._held(self._lab_of(given), item, name)
+        except BrokenStorage as error:
+            raise pytest.skip.Exception(f"storage is broken: {error}") from None
+        except StorageError as error:
+            if isinstance(error, ConfigInvalid):
+                raise
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         request.addfinalizer(lambda: self._end(held, item))
         if item is not None:
             _skip_without_capability(item, held.storage)
         return held.storage
 
-    def _settings(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
-        named = {} if item is None else _marked(item)
-        storage = named.pop("storage", None)
+    def _held(self, lab: Lab, item: pytest.Item | None, name: str | None) -> Held:
+        settings = self._settings(lab, item, name)
         try:
-            settings = lab.storage(name or storage or self._first_storage())
-            chosen = {
-                "retention": self._options.retention,
-                "isolation": self._options.isolation,
-                "timeout": self._options.timeout,
-            }
-            return settings.with_overrides(**{**chosen, **named})
+            return self.run.open(settings, item.nodeid if item is not None else "")
         except ConfigInvalid as error:
-            raise pytest.UsageError(str(error)) from None
+            raise ConfigInvalid(f"{lab.source}: {error}") from None
+
+    def _settings(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
+        storage = None if item is None else markers.chosen(item).get("storage")
+        settings = lab.storage(name or storage or self._first_storage()).with_overrides(
+            retention=self._options.retention,
+            isolation=self._options.isolation,
+            timeout=self._options.timeout,
+        )
+        return settings if item is None else markers.overridden(item, settings)
 
     def _end(self, held: Held, item: pytest.Item | None) -> None:
         """End a storage object, unless whether the test failed is not known yet."""
         failed = self._any_failed if item is None else item.stash.get(_FAILED, False)
-        if (
-            item is not None
-            and held.settings.retention == "failed"
-            and not failed
-            and self._item is item
-        ):
+        may_fail_yet = item is not None and self._item is item and not failed
+        if may_fail_yet and held.settings.retention == "failed":
+            assert item is not None
             item.stash.setdefault(_DEFERRED, []).append(held)
-            return
-        self._end_now(held, failed=failed)
+        else:
+            self._end_now([held], failed=failed)
 
-    def _end_now(self, held: Held, *, failed: bool) -> None:
-        self._tell(self.run.end(held, _kept(held.settings, failed=failed)))
+    def _end_now(self, ending: list[Held], *, failed: bool) -> None:
+        for held in ending:
+            keep = reason_to_keep(held.settings.retention, failed=failed)
+            self._tell(self.run.end(held, keep))
+        for held in ending:
+            held.warn()
 
     def _tell(self, note: report.TestNote) -> None:
         """Pass a note on: on the report of the running test, else directly."""
@@ -195,10 +294,17 @@ class Session:
                 failed = True
                 raise
             finally:
-                for held in item.stash.get(_DEFERRED, []):
-                    self._end_now(held, failed=failed)
+                self._end_now(item.stash.get(_DEFERRED, []), failed=failed)
         finally:
             self._item = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Skip where the storage of a wider fixture lacks a capability; others skip when opened."""
+        yield
+        shared = getattr(item, "funcargs", {}).get("opendal_session")
+        if isinstance(shared, Storage):
+            _skip_without_capability(item, shared)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -221,41 +327,66 @@ class Session:
 
     def pytest_keyboard_interrupt(self) -> None:
         """From now on a storage that does not answer gets one second."""
+        self._interrupted = True
         if self._run is not None:
             self._run.interrupted = True
 
     # -- the end of the run
 
+    def ended(self, worker: str) -> None:
+        """Note that a worker came to its normal end, so that its journal is no crashed worker's."""
+        self._ended.add(worker)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Remove what is shared, take over from workers, and settle what the run left."""
-        if self._run is not None:
-            note = self._run.finish()
-            if note is not None:
-                self._tell(note)
+        try:
+            if self._run is not None:
+                for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
+                    self._tell(note)
+            if not self._is_worker and (self._run is not None or self._is_controller()):
+                self._recover(failed=session.testsfailed > 0)
+        finally:
+            if self._run is not None:
+                self._run.close()
         if not self._is_worker:
             self._settle(session)
-        if self._run is not None:
-            self._run.close()
+
+    def _hands_over(self) -> bool:
+        """Whether the controller can remove what the workers share: it knows the storages."""
+        return self._is_worker and self._is_named and not self._given
+
+    def _is_controller(self) -> bool:
+        return self._config.pluginmanager.has_plugin("dsession")
+
+    def _recover(self, *, failed: bool) -> None:
+        """Remove what crashed workers, and tests that met in one directory, left."""
+        labs = [self._lab, *(lab for _, lab in self._given)]
+        storages = [
+            settings for lab in labs if lab is not None for settings in lab.storages.values()
+        ]
+        recovered = recovery.Recovery(self.run, storages, self._collector, failed=failed)
+        if self._is_controller():
+            recovered.take_over(self.run.journal_dir, self._process.run_id, self._ended)
+        recovered.retry_directories()
 
     def _settle(self, session: pytest.Session) -> None:
-        run = self._run_with(self._lab or Lab(storages={}, source="none"))
-        recovered = recovery.Recovery(run, self._collector)
-        recovered.take_over(run.journal_dir, self._process.run_id)
-        recovered.retry_directories()
+        """Tell all who want to know what was left, and let the run fail when it should."""
         self._result = self._collector.result()
         self._config.hook.pytest_opendal_leftovers(leftovers=list(self._result.leftovers))
-        if self._options.report is not None:
+        self._write_report()
+        fails = self._options.leftovers == "error" and report.verdict(self._result) > 0
+        if self._options.leftovers == "warn":
+            fails = _warns(self._config, terminal.one_line(self._result))
+        if (fails or self._problem) and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write_report(self) -> None:
+        if self._options.report is not None and self._result is not None:
             try:
                 report.write_json(self._options.report, self._result)
             except OSError as error:
-                raise pytest.UsageError(str(error)) from None
-        if (
-            self._options.leftovers == "error"
-            and report.verdict(self._result)
-            and not session.exitstatus
-        ):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                self._problem = str(error)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left."""
@@ -269,12 +400,18 @@ class Session:
                 details=details,
                 width=width,
             )
+        if self._problem is not None:
+            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
 
     def pytest_report_header(self) -> list[str]:
         """Tell file, storage, scheme, where and the version of opendal."""
         if self._lab is None:
             return []
-        return terminal.header_line(self._infos(), self._lab.source)
+        removing = filter(_is_removing, self._lab.storages.values())
+        return [
+            *terminal.header_line(self._infos(), self._lab.source),
+            *map(_removes_too, removing),
+        ]
 
     def _infos(self) -> list[report.StorageInfo]:
         """Return the storages of the configuration, the one of tests that name none first."""
@@ -284,33 +421,62 @@ class Session:
         return [info_of(settings) for settings in ordered]
 
 
-def _kept(settings: StorageSettings, *, failed: bool) -> Reason | None:
-    if settings.retention == "all":
-        return Reason.KEPT
-    return Reason.KEPT_FAILED if settings.retention == "failed" and failed else None
+def _is_removing(settings: StorageSettings) -> bool:
+    """Whether the exporter that is served here removes files by itself when it closes."""
+    exporter = settings.jumpstarter
+    if exporter is None or exporter.exporter_config is None:
+        return False
+    try:
+        exported = configuration.load(Path(exporter.exporter_config), os.environ).storages
+    except ConfigInvalid:
+        return False  # told when it is served
+    drivers = [exported.get(exporter.driver)] if exporter.driver else exported.values()
+    return any(driver is not None and driver.remove_created_on_close for driver in drivers)
 
 
-def _marked(item: pytest.Item) -> dict[str, str]:
-    """Return the arguments of a test's ``opendal`` markers, the closest ones counting.
-
-    Raises:
-        ConfigInvalid: a marker has arguments that it does not take.
-    """
-    found: dict[str, str] = {}
-    for marker in item.iter_markers("opendal"):
-        wrong = [*map(repr, marker.args), *sorted(set(marker.kwargs) - _MARKER_KEYS)]
-        if wrong:
-            msg = f"{item.nodeid}: @pytest.mark.opendal takes storage=, isolation=, retention=, on_existing=, not {wrong[0]}"
-            raise ConfigInvalid(msg)
-        found = {**marker.kwargs, **found}
-    return found
+def _removes_too(settings: StorageSettings) -> str:
+    return (
+        f"opendal: warning: {settings.name}: the exporter's driver has remove_created_on_close and "
+        "removes all that was written when it closes, also what existed before"
+    )
 
 
 def _skip_without_capability(item: pytest.Item, storage: Storage) -> None:
-    wanted = [name for marker in item.iter_markers("opendal_capability") for name in marker.args]
+    wanted = markers.capabilities(item)
     if not wanted:
         return
     capability = storage.capability()
     missing = [name for name in wanted if not getattr(capability, name)]
     if missing:
         pytest.skip(f"storage {storage.name!r} lacks {', '.join(missing)}")
+
+
+def _warns(config: pytest.Config, text: str) -> bool:
+    """Issue a warning; whether a filter made it an error."""
+    try:
+        with warnings.catch_warnings(record=True) as recorded:
+            if text:
+                warnings.warn(LeftoverWarning(text), stacklevel=1)
+    except LeftoverWarning:
+        return True
+    for warning in recorded:
+        # What pytest records at the end of a session comes after its summary of warnings.
+        config.hook.pytest_warning_recorded.call_historic(
+            kwargs={"warning_message": warning, "nodeid": "", "when": "config", "location": None}
+        )
+    return False
+
+
+def _beside_cache(config: pytest.Config) -> Path | None:
+    """Return the place for journals in pytest's cache, where ``--cache-clear`` spares them."""
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        return None
+    try:
+        # Only this tells where the cache is; its own directory stays empty, since other processes
+        # of the run ask at the same time.
+        place = Path(cache.mkdir("opendal")).parents[1] / "opendal"
+        place.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return place

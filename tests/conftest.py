@@ -11,7 +11,7 @@ import servers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "contract", "runs"]
 
 
 @pytest.fixture(scope="session")

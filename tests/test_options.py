@@ -16,7 +16,7 @@ from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.options import TABLE, Options, Sources, resolve
 
 Given = Mapping[str, Any]
-SWITCHES = ["reap", "details"]
+SWITCHES = ["details"]
 
 
 def _resolve(
@@ -44,7 +44,7 @@ def _error(
 def test_with_nothing_given_the_configuration_decides() -> None:
     assert _resolve() == Options()
     options = Options()
-    assert (options.leftovers, options.storages, options.reap) == ("report", (), False)
+    assert (options.leftovers, options.storages, options.details) == ("report", (), False)
     assert (options.config, options.retention, options.isolation, options.timeout) == (None,) * 4
 
 
@@ -62,7 +62,6 @@ def test_the_flags_are_those_of_the_documentation() -> None:
         "--opendal-leftovers",
         "--opendal-report",
         "--opendal-timeout",
-        "--opendal-reap",
         "--opendal-details",
     ]
     assert [(option.ini, option.ini_only) for option in TABLE][-1] == ("opendal_journal_dir", True)
@@ -79,9 +78,9 @@ def test_the_arguments_are_what_argparse_takes_and_not_given_is_none() -> None:
         if not option.ini_only:
             parser.add_argument(option.flag, **option.arguments())
     assert set(vars(parser.parse_args([])).values()) == {None}
-    words = ["--opendal-storage=a", "--opendal-storage", "b", "--opendal-reap"]
+    words = ["--opendal-storage=a", "--opendal-storage", "b", "--opendal-details"]
     given = vars(parser.parse_args(words))
-    assert (given["opendal_storage"], given["opendal_reap"]) == (["a", "b"], True)
+    assert (given["opendal_storage"], given["opendal_details"]) == (["a", "b"], True)
     assert "--opendal-retention {none,failed,all}" in parser.format_help()
 
 
@@ -94,7 +93,7 @@ def test_every_option_says_in_its_help_which_ini_key_it_has() -> None:
 def test_the_types_of_the_ini_keys_are_pytests() -> None:
     types = {option.name: option.ini_type for option in TABLE}
     assert types.pop("storage") == "args"
-    assert [types.pop(name) for name in SWITCHES] == ["bool", "bool"]
+    assert [types.pop(name) for name in SWITCHES] == ["bool"]
     assert set(types.values()) == {"string"}
 
 
@@ -114,7 +113,7 @@ def test_the_command_line_counts_more_than_the_environment_and_that_more_than_th
 
 
 def test_an_empty_variable_or_ini_value_is_as_good_as_none() -> None:
-    ini = {"opendal_config": "", "opendal_storage": [], "opendal_reap": False}
+    ini = {"opendal_config": "", "opendal_storage": [], "opendal_details": False}
     assert _resolve({}, ini, {"OPENDAL_CONFIG": ""}) == Options()
 
 
@@ -198,7 +197,7 @@ def test_a_wrong_value_names_the_option_or_the_ini_key(
 
 def test_the_record_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        Options().reap = True  # type: ignore[misc]
+        Options().details = True  # type: ignore[misc]
 
 
 def test_the_table_costs_a_run_nothing_that_it_does_not_have_anyway() -> None:

@@ -34,7 +34,7 @@ SDCARD = StorageInfo("sdcard", "fs", "/srv/lab/sdcard", "0.47.12")
 RESULTS = StorageInfo("results", "s3", "http://127.0.0.1:9000/lab", "0.47.12")
 
 
-def leftover(  # noqa: PLR0913
+def leftover(
     path: str = "a.bin",
     *,
     storage: str = "sdcard",
@@ -182,10 +182,10 @@ class TestCollector:
 
     def test_directories_come_children_first_and_once(self) -> None:
         collector = Collector("run-1")
-        collector.add(note(directories={"sdcard": ("a", "a/b")}))
-        collector.add(note(directories={"sdcard": ("a/b", "a/b/c", "b")}))
-        assert collector.directories("sdcard") == ["a/b/c", "a/b", "a", "b"]
-        assert collector.directories("results") == []
+        info = StorageInfo("sdcard", "fs", "/srv/lab", "0.47.12")
+        for names in (("a", "a/b"), ("a/b", "a/b/c", "b")):
+            collector.add(note(directories={"sdcard": names}, storages=(info,)))
+        assert collector.directories() == {info: ["a/b/c", "a/b", "a", "b"]}
 
     def test_remnants_are_told_once_and_in_order(self) -> None:
         later = Remnants("run-0b", "2025-01-02T00:00:00", "host", "sdcard", 3)

@@ -1,0 +1,159 @@
+"""Ctrl-C while a storage is silent: the run ends soon, finalizers run, and it says what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import servers
+from runs import SECONDS, Suite, needs_xdist
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+# What a busy machine may add to the second.
+PATIENCE = 4.0
+
+WAITS = """
+from pathlib import Path
+import pytest
+
+@pytest.fixture
+def finalized():
+    yield
+    Path("finalized").touch()
+
+@pytest.fixture
+def answering(opendal_factory):
+    storage = opendal_factory("here")
+    storage.write_bytes("d/a.txt", b"x")
+    return storage
+
+def test_it(finalized, answering, opendal, request):
+    Path("waiting").touch()
+    opendal.read_bytes("a.txt")
+"""
+# Whether something is there is answered: a storage that is silent from the start is never opened.
+CONFTEST = """
+from opendal.exceptions import NotFound
+
+class Silent:
+    def __init__(self, operator): self._operator = operator
+    def __getattr__(self, name): return getattr(self._operator, name)
+    async def stat(self, path, **kwargs): raise NotFound("not there")
+
+def pytest_opendal_operator(storage, operator):
+    return Silent(operator) if storage == "silent" else None
+"""
+
+
+@pytest.fixture
+def silent() -> Iterator[dict[str, Any]]:
+    """A storage that never answers, apart from what `CONFTEST` answers in its place."""
+    with servers.black_hole() as address:
+        kwargs = {"endpoint": f"http://{address}", "bucket": "b", "region": "r"}
+        credentials = {"access_key_id": "x", "secret_access_key": "y"}
+        yield {"scheme": "s3", "kwargs": kwargs | credentials, "retention": "none"}
+
+
+def _wait_for(suite: Suite, name: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not (suite.pytester.path / name).exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _interrupted(suite: Suite, *args: str, group: bool = False) -> tuple[int, float, str]:
+    """Interrupt the suite when its test waits; return exit code, seconds to the end and output."""
+    process = suite.start(*args)
+    reader: list[str] = []
+    thread = threading.Thread(target=lambda: reader.append(process.communicate()[0]))
+    try:
+        _wait_for(suite, "waiting", process)
+        thread.start()
+        begun = time.monotonic()
+        os.kill(-process.pid if group else process.pid, signal.SIGINT)
+        thread.join(SECONDS)
+        return process.returncode, time.monotonic() - begun, reader[0]
+    finally:
+        process.kill()
+
+
+def test_interrupt_ends_a_serial_run(suite: Suite, silent: dict[str, Any]) -> None:
+    suite.several("silent", silent=silent, here=suite.fs("here"))
+    suite.write(conftest=CONFTEST, test_it=WAITS)
+    code, seconds, text = _interrupted(suite, "--opendal-report=report.json")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < PATIENCE
+    assert "KeyboardInterrupt" in text
+    assert "Traceback" not in text
+    assert "no tests ran in" in text
+    assert (suite.pytester.path / "finalized").exists()
+    assert suite.left(suite.pytester.path / "here") == []
+    assert suite.journals == []
+
+
+WRITES = """
+from pathlib import Path
+
+def test_it(opendal, opendal_factory, opendal_session):
+    second = opendal_factory()
+    for number, storage in enumerate((opendal, second, opendal_session)):
+        for file in range(30):
+            storage.register_path(f"{number}/{file}")
+    Path("waiting").touch()
+    opendal.read_bytes("a.txt")
+"""
+
+
+def test_cleanup_of_a_silent_storage_gets_one_second(suite: Suite, silent: dict[str, Any]) -> None:
+    """Not one for each of its objects; what is left is told, and stays in the journal."""
+    suite.several("silent", silent=silent)
+    suite.write(conftest=CONFTEST, test_it=WRITES)
+    code, seconds, text = _interrupted(suite, "--opendal-report=report.json", "--opendal-details")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < PATIENCE
+    leftovers = suite.report()["leftovers"]
+    assert len(leftovers) == 90
+    assert {left["reason"] for left in leftovers} == {"delete failed"}
+    assert "no answer within" in text
+    assert len([name for name in suite.journals if name.endswith(".journal")]) == 1
+
+
+@needs_xdist
+def test_controller_takes_over_from_interrupted_workers_in_a_second(
+    suite: Suite, silent: dict[str, Any]
+) -> None:
+    """What a worker could not remove is tried once more, and told by the controller."""
+    suite.several("silent", silent=silent)
+    suite.write(conftest=CONFTEST, test_it=WRITES)
+    code, seconds, text = _interrupted(suite, "-n1", "--opendal-report=report.json", group=True)
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < 2 * PATIENCE
+    assert "opendal leftovers" in text
+    leftovers = suite.report()["leftovers"]
+    assert len(leftovers) == 90
+    assert {left["reason"] for left in leftovers} == {"delete failed"}
+    assert len([name for name in suite.journals if name.endswith(".journal")]) == 1
+
+
+@needs_xdist
+@pytest.mark.parametrize("group", [True, False], ids=["group", "controller"])
+def test_interrupt_ends_a_run_with_workers(
+    suite: Suite, silent: dict[str, Any], *, group: bool
+) -> None:
+    suite.several("silent", silent=silent, here=suite.fs("here"))
+    suite.write(conftest=CONFTEST, test_it=f"{WAITS}\ndef test_two(): pass")
+    code, seconds, text = _interrupted(suite, "-n2", group=group)
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < 3 * PATIENCE
+    assert "KeyboardInterrupt" in text
+    assert suite.left(suite.pytester.path / "here") == []
+    assert suite.journals == []

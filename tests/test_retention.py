@@ -1,0 +1,198 @@
+"""Which resources stay: those of failed tests, all, none; and what counts as a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from runs import Suite, section
+
+FAILURES = """
+import pytest
+
+@pytest.fixture
+def breaks_before(): raise RuntimeError
+
+@pytest.fixture
+def breaks_at_end():
+    yield
+    raise RuntimeError
+
+def test_passes(opendal): opendal.write_bytes("passes", b"x")
+
+def test_call(opendal):
+    opendal.write_bytes("call", b"x")
+    raise AssertionError
+
+@pytest.fixture
+def made(opendal): opendal.write_bytes("setup", b"x")
+
+def test_setup(made, breaks_before): pass
+
+# Fixtures end in the reverse order: this one after the storage, the next one before it.
+def test_teardown_after(breaks_at_end, opendal): opendal.write_bytes("teardown-after", b"x")
+
+def test_teardown_before(opendal, breaks_at_end): opendal.write_bytes("teardown-before", b"x")
+
+@pytest.mark.xfail(strict=True)
+def test_xfails(opendal):
+    opendal.write_bytes("xfails", b"x")
+    raise AssertionError
+
+@pytest.mark.xfail(strict=True)
+def test_passes_unexpectedly(opendal): opendal.write_bytes("xpasses", b"x")
+
+def test_skips(opendal):
+    opendal.write_bytes("skips", b"x")
+    pytest.skip("half way")
+
+def test_factory(opendal_factory):
+    opendal_factory().write_bytes("factory", b"x")
+    raise AssertionError
+"""
+ALL = [
+    "call",
+    "factory",
+    "passes",
+    "setup",
+    "skips",
+    "teardown-after",
+    "teardown-before",
+    "xfails",
+    "xpasses",
+]
+OF_FAILED = ["call", "factory", "setup", "teardown-after", "teardown-before", "xpasses"]
+
+
+@pytest.mark.parametrize(("retention", "kept"), [("none", []), ("failed", OF_FAILED), ("all", ALL)])
+def test_retention_keeps(
+    suite: Suite, retention: str, kept: list[str], plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention=retention)
+    suite.write(test_it=FAILURES)
+    result = suite.run("--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=3, failed=3, errors=3, skipped=1, xfailed=1)
+    assert suite.left() == kept
+    leftovers = suite.report()["leftovers"]
+    assert sorted(left["path"] for left in leftovers) == kept
+    assert {left["reason"] for left in leftovers} <= {f"kept: retention {retention}"}
+    assert suite.report()["created"] == len(ALL)
+    assert suite.report()["removed"] == len(ALL) - len(kept)
+    assert suite.journals == []
+
+
+def test_failed_is_decided_for_each_storage_of_a_test(suite: Suite) -> None:
+    suite.several("one", one=suite.fs("one", retention="failed"), two=suite.fs("two"))
+    suite.write(
+        test_it="""
+        def test_it(opendal, opendal_factory):
+            opendal.write_bytes("a", b"x")
+            opendal_factory("two").write_bytes("b", b"x")
+            raise AssertionError
+        """
+    )
+    suite.run().assert_outcomes(failed=1)
+    assert suite.left(suite.pytester.path / "one") == ["a"]
+    assert suite.left(suite.pytester.path / "two") == []
+
+
+@pytest.mark.parametrize(("body", "kept"), [("pass", []), ("raise AssertionError", ["s"])])
+def test_session_storage_is_kept_when_any_test_failed(
+    suite: Suite, body: str, kept: list[str]
+) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it=f"""
+        def test_one(opendal_session): opendal_session.write_bytes("s", b"x")
+        def test_two(): {body}
+        """
+    )
+    suite.run()
+    assert suite.left() == kept
+
+
+def test_marker_keeps_what_one_test_made(suite: Suite) -> None:
+    suite.lab()
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.opendal(retention="all")
+        def test_one(opendal): opendal.write_bytes("d/kept", b"x")
+        def test_two(opendal): opendal.write_bytes("gone", b"x")
+        """
+    )
+    result = suite.run()
+    assert suite.left() == ["d", "d/kept"]
+    assert section(result)[2:] == [
+        "    d/        -  kept: retention all",
+        "    d/kept  1 B  kept: retention all",
+    ]
+
+
+@pytest.mark.parametrize("retention", ["failed", "all"])
+@pytest.mark.parametrize("isolation", ["worker", "test"])
+def test_kept_resources_stay_in_their_area(
+    suite: Suite, isolation: str, retention: str, plugin_args: tuple[str, ...]
+) -> None:
+    """What is removed in one go at the end must not take with it what was kept."""
+    suite.lab(retention=retention, isolation=isolation)
+    suite.write(
+        test_it="""
+        import pytest
+
+        def test_fails(opendal):
+            opendal.write_bytes("d/kept", b"x")
+            raise AssertionError
+
+        @pytest.mark.opendal(retention="none")
+        def test_passes(opendal): opendal.write_bytes("d/gone", b"x")
+        """
+    )
+    suite.run("--opendal-report=report.json", *plugin_args)
+    files = [name for name in suite.left() if name.endswith(("kept", "gone"))]
+    assert [name.rpartition("/")[2] for name in files] == ["kept"]
+    leftovers = suite.report()["leftovers"]
+    assert files[0] in [left["path"] for left in leftovers]
+    assert {left["reason"] for left in leftovers} == {f"kept: retention {retention}"}
+
+
+@pytest.mark.parametrize("stop", ["-x", "--maxfail=1"])
+def test_stopping_early_cleans_up(suite: Suite, stop: str, plugin_args: tuple[str, ...]) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it="""
+        def test_one(opendal, opendal_session):
+            opendal_session.write_bytes("session", b"x")
+            opendal.write_bytes("passed", b"x")
+
+        def test_two(opendal):
+            opendal.write_bytes("failed", b"x")
+            raise AssertionError
+        """
+    )
+    suite.run(stop, "--opendal-retention=none", *plugin_args)
+    assert suite.left() == []
+    assert suite.journals == []
+
+
+@pytest.mark.parametrize("where", ["test", "fixture"])
+def test_exit_cleans_up(suite: Suite, where: str) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture
+        def leaves(opendal):
+            opendal.write_bytes("made", b"x")
+            if {where == "fixture"}: pytest.exit("enough", returncode=7)
+
+        def test_it(opendal_session, leaves):
+            opendal_session.write_bytes("session", b"x")
+            pytest.exit("enough", returncode=7)
+        """
+    )
+    result = suite.run()
+    assert result.ret == 7
+    assert suite.left() == []
+    assert suite.journals == []

@@ -1,0 +1,278 @@
+"""Many workers on one storage: merged reports, isolation areas, shared directories, conflicts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import opendal
+import pytest
+
+from runs import Suite, needs_xdist, output, section
+
+if TYPE_CHECKING:
+    from servers import SeaweedFS
+
+pytestmark = needs_xdist
+
+# Waits until the other worker is there too; what is waited for is a file, never a time.
+BARRIER = """
+import time
+from pathlib import Path
+
+def meet(name, worker):
+    Path(f"{name}-{worker}").touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path().glob(f"{name}-gw*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+"""
+
+
+def _bucket(server: SeaweedFS) -> list[str]:
+    operator = opendal.Operator("s3", **server.kwargs)
+    return sorted(entry.path for entry in operator.scan("") if entry.path not in {"", "/"})
+
+
+def test_reports_of_many_tests_are_merged(suite: Suite) -> None:
+    suite.lab(retention="all", isolation="test")
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(50))
+        def test_it(opendal, number):
+            opendal.write_bytes(f"{number}.txt", b"x" * number)
+        """
+    )
+    result = suite.run("-n4", "--opendal-report=report.json")
+    result.assert_outcomes(passed=50)
+    report = suite.report()
+    files = [left for left in report["leftovers"] if left["kind"] == "file"]
+    assert sorted(left["path"] for left in files) == [
+        name for name in suite.left() if name.endswith(".txt")
+    ]
+    assert len(files) == report["created"] == 50
+    assert report["removed"] == 0
+    assert {left["test"] for left in files} == {f"test_it.py::test_it[{n}]" for n in range(50)}
+    assert {left["worker"] for left in files} <= {"gw0", "gw1", "gw2", "gw3"}
+    assert len(section(result)) <= 21
+
+
+AREAS = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_it(opendal, opendal_session, number):
+    opendal.write_bytes("logs/a.txt", b"x")
+    opendal_session.write_bytes(f"{number}/s.txt", b"x")
+    with open("areas.txt", "a") as out:
+        print(os.environ.get("PYTEST_XDIST_WORKER", "main"), *places(), file=out)
+"""
+ON_FS = """
+def places():
+    from pathlib import Path
+    root = Path("device")
+    return [path.relative_to(root).as_posix() for path in root.rglob("a.txt")]
+"""
+
+
+@pytest.mark.parametrize("isolation", ["worker", "test"])
+def test_areas_are_named_and_gone_on_fs(
+    suite: Suite, isolation: str, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(isolation=isolation)
+    suite.write(test_it=ON_FS + AREAS)
+    result = suite.run("--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=6)
+    run_id = suite.report()["run_id"]
+    assert re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", run_id)
+    seen = (suite.pytester.path / "areas.txt").read_text(encoding="utf-8").splitlines()
+    slug = r"test_it\.py-test_it-\d-[0-9a-f]{8}/" if isolation == "test" else ""
+    for line in seen:
+        worker, *places = line.split()
+        area = rf"pytest-opendal/{run_id}/{worker}/{slug}"
+        assert any(re.fullmatch(rf"{area}logs/a\.txt", place) for place in places)
+    assert suite.left() == []
+    assert section(result) == []
+    assert suite.journals == []
+
+
+@pytest.mark.parametrize("isolation", ["none", "worker", "test"])
+def test_nothing_is_left_on_s3(suite: Suite, isolation: str, seaweedfs: SeaweedFS) -> None:
+    before = _bucket(seaweedfs)
+    suite.lab(scheme="s3", kwargs=seaweedfs.kwargs, isolation=isolation)
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_it(opendal, opendal_session, number):
+            opendal.write_bytes(f"logs/{number}/a.txt", b"x")
+            opendal.create_dir(f"empty-{number}/")
+            opendal_session.write_bytes(f"session/{number}.txt", b"x")
+        """
+    )
+    result = suite.run("-n4", "--opendal-report=report.json")
+    result.assert_outcomes(passed=20)
+    assert section(result) == []
+    assert _bucket(seaweedfs) == before
+    report = suite.report()
+    assert report["created"] == report["removed"] == 60
+    assert seaweedfs.secret_access_key not in output(result)
+
+
+def test_areas_of_a_conftest_configuration_are_gone(suite: Suite) -> None:
+    """The controller never sees that configuration, and has to tidy up all the same."""
+    suite.write(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config(pytestconfig):
+            root = pytestconfig.rootpath / "device"
+            common = {"retention": "none", "isolation": "test"}
+            return {"scheme": "fs", "kwargs": {"root": root}, **common}
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(opendal, number): opendal.write_bytes("logs/a.txt", b"x")
+        """,
+    )
+    result = suite.run("-n2")
+    result.assert_outcomes(passed=6)
+    assert suite.left() == []
+    assert section(result) == []
+
+
+SHARED = """
+import pytest
+
+@pytest.fixture
+def last(worker_id):
+    yield
+    meet("ended", worker_id)
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(last, opendal, worker_id, number):
+    meet("began", worker_id)
+    opendal.write_bytes(f"shared/deep/{worker_id}.txt", b"x")
+    meet("written", worker_id)
+"""
+
+
+def test_directory_shared_by_two_workers_is_gone(suite: Suite) -> None:
+    suite.lab()
+    suite.write(test_it=BARRIER + SHARED)
+    result = suite.run("-n2")
+    result.assert_outcomes(passed=2)
+    assert suite.left() == []
+    assert section(result) == []
+    assert suite.journals == []
+
+
+def test_directory_left_to_another_worker_is_gone(suite: Suite) -> None:
+    """The worker that made the directory ends first, while the other's file is still in it."""
+    suite.lab()
+    suite.write(
+        test_it=BARRIER
+        + """
+import pytest
+
+@pytest.fixture
+def ended(worker_id):
+    yield
+    if worker_id == "gw0": meet("ended", worker_id)
+
+@pytest.fixture
+def waits(worker_id):
+    yield
+    if worker_id == "gw1": meet("ended", worker_id)
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(ended, opendal, waits, worker_id, number):
+    if worker_id == "gw0":
+        opendal.write_bytes("shared/deep/first.txt", b"x")
+    meet("made", worker_id)
+    if worker_id == "gw1":
+        opendal.write_bytes("shared/deep/second.txt", b"x")
+    meet("both", worker_id)
+"""
+    )
+    result = suite.run("-n2")
+    result.assert_outcomes(passed=2)
+    assert suite.left() == []
+    assert section(result) == []
+
+
+CONFLICT = """
+import pytest
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(opendal, worker_id, number):
+    # Not at the very same moment, at which opendal 0.47 breaks off one of the writes.
+    if worker_id == "gw1":
+        meet("first", worker_id)
+    opendal.write_bytes("boot/image", b"x")
+    opendal.write_bytes(f"own-{worker_id}", b"x")
+    if worker_id == "gw0":
+        meet("first", worker_id)
+    meet("written", worker_id)
+"""
+
+
+def test_two_workers_on_one_path_are_a_conflict(suite: Suite) -> None:
+    suite.lab(on_existing="keep")
+    suite.root.joinpath("boot").mkdir(parents=True)
+    suite.root.joinpath("boot/image").write_text("before", encoding="utf-8")
+    suite.write(test_it=BARRIER + CONFLICT)
+    result = suite.run("-n2", "--opendal-report=report.json", "--opendal-leftovers=error")
+    assert result.ret == pytest.ExitCode.OK
+    (conflict,) = suite.report()["conflicts"]
+    assert (conflict["storage"], conflict["path"]) == ("lab", "boot/image")
+    assert sorted(conflict["tests"]) == ["test_it.py::test_it[0]", "test_it.py::test_it[1]"]
+    assert sorted(conflict["workers"]) == ["gw0", "gw1"]
+    result.stdout.fnmatch_lines(["conflicts: *", "  lab: boot/image", "    gw0  test_it*"])
+
+
+@pytest.mark.parametrize("isolation", ["worker", "test"])
+def test_isolated_workers_have_no_conflict(suite: Suite, isolation: str) -> None:
+    suite.lab(isolation=isolation)
+    suite.write(test_it=BARRIER + CONFLICT)
+    result = suite.run("-n2", "--opendal-report=report.json")
+    result.assert_outcomes(passed=2)
+    assert suite.report()["conflicts"] == []
+    assert suite.left() == []
+
+
+def test_one_after_the_other_is_no_conflict(suite: Suite) -> None:
+    suite.lab()
+    suite.write(
+        test_it="""
+        import pytest, time
+        from pathlib import Path
+
+        # The one test begins when the other one's storage has ended.
+        @pytest.fixture(autouse=True)
+        def turn(worker_id):
+            deadline = time.monotonic() + 60
+            while worker_id == "gw1" and not Path("gw0-ended").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            yield
+            Path(f"{worker_id}-ended").touch()
+
+        @pytest.fixture
+        def storage(turn, opendal): return opendal
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(storage, number): storage.write_bytes("boot/image", b"x")
+        """
+    )
+    result = suite.run("-n2", "--opendal-report=report.json")
+    result.assert_outcomes(passed=2)
+    assert suite.report()["conflicts"] == []
+    assert suite.report()["created"] == 4
