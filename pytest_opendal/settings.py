@@ -161,6 +161,8 @@ class JumpstarterSettings(Settings):
 
     driver: Annotated[str, AfterValidator(_dotted_path)] | None = None
     """Dotted path of the driver in the export tree; may be left out when there is exactly one."""
+    flasher: Annotated[str, AfterValidator(_dotted_path)] | None = None
+    """Dotted path of the flasher for ``opendal_flasher``; may be left out when there is exactly one."""
     selector: Text | None = None
     """Labels of the exporter to lease, such as ``board=rpi4``."""
     exporter_name: Text | None = None
@@ -252,6 +254,12 @@ class StorageSettings(_StorageKeys):
     def remove_created_on_close(self) -> bool:
         """Whether what a test created goes at its end, in the words of Jumpstarter's driver."""
         return self.retention == "none"
+
+    @property
+    def shares_lease(self) -> bool:
+        """Whether all workers of a run use one lease, which the controller takes."""
+        exporter = self.jumpstarter
+        return exporter is not None and exporter.needs_lease and exporter.lease == "run"
 
     @property
     def identity(self) -> dict[str, str]:
