@@ -99,7 +99,7 @@ async def _stat_problem(storage: Subject, path: StrPath, fields: Mapping[str, An
     )
 
 
-async def assert_presign(  # noqa: PLR0913  # the signature that users are promised
+async def assert_presign(  # the signature that users are promised
     storage: Subject,
     path: StrPath,
     operation: str = "read",

@@ -83,7 +83,7 @@ class ConflictFinder:
         self._claims: dict[str, _Claims] = {}
         self._holders: dict[_Holder, int] = {}
 
-    def add(  # noqa: PLR0913
+    def add(
         self,
         storage: str,
         location: str,

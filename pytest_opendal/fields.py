@@ -65,7 +65,7 @@ def _ask(field: str, condition: Callable[[Any], object], actual: Any) -> _Row | 
     try:
         if condition(actual):
             return None
-    except Exception as error:  # noqa: BLE001  # a condition that fails does not hold, and says why
+    except Exception as error:  # a condition that fails does not hold, and says why
         why = " ".join(str(error).split())
         return _Row(field, f"{name} is true", f"{_shown(actual)}, {type(error).__name__}: {why}")
     return _Row(field, f"{name} is true", _shown(actual))

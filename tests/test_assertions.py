@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import opendal
 import pytest
-from subjects import FILE, Bucket, Operated, Shelf
 
 from pytest_opendal import assertions
 from pytest_opendal.errors import (
@@ -21,6 +20,8 @@ from pytest_opendal.errors import (
     Unsupported,
 )
 from pytest_opendal.models import Metadata, PresignedRequest
+
+from subjects import FILE, Bucket, Operated, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -918,7 +919,7 @@ class Signed(Operated):
 def test_an_expired_request_is_found_on_s3(seaweedfs: SeaweedFS, root: str) -> None:
     async def claim(storage: Operated) -> None:
         again = Signed(storage.operator)
-        with pytest.raises(AssertionError) as caught:  # noqa: PT012  # until the server refuses
+        with pytest.raises(AssertionError) as caught:  # until the server refuses
             async with asyncio.timeout(20):
                 while True:
                     await assertions.assert_presign(again, "f", expire_second=1)

@@ -59,7 +59,7 @@ def text(report: RunReport, **options: Any) -> str:
     return "\n" + "".join(f"{line}\n" for line in shown(report, **options).lines)
 
 
-def left(  # noqa: PLR0913
+def left(
     path: str,
     *,
     storage: str = "sdcard",
