@@ -115,6 +115,7 @@ def jmp() -> str:
 def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process quietly and end it with SIGTERM, which ``jmp run`` passes on to its child."""
     environ = {**os.environ, "GRPC_VERBOSITY": "ERROR"}
+    environ.pop("PYTHONSAFEPATH", None)  # this file, run as a program, imports its neighbours
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ
     ) as process:

@@ -20,7 +20,7 @@ import pytest
 
 from pytest_opendal import errors
 
-from contract import IS_045, OPENDAL
+from contract import IS_045, KINDS, OPENDAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,9 @@ NAMES = [
     "~tilde!at@.bin",
     "inner  spaces",
 ]
+# Where an isolation area could make no difference: once for each storage.
+literal_paths = pytest.mark.parametrize("lab", KINDS, indirect=True)
+
 ESCAPES = ["..", "../x", "a/../../x", "/../x", "a\\..\\..\\x", "./../x", "a/b/../../..", "x/../../"]
 CONTROLS = ["nul\0", "line\nfeed", "tab\t", "del\x7f", "csi\x9b", "sep\u2028", "half\ud800"]
 
@@ -70,18 +73,21 @@ def test_a_second_write_replaces_the_first(storage: Storage) -> None:
     assert storage.read_bytes("f") == b"second"
 
 
+@literal_paths
 @pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"abc"), "abc"])
 def test_what_can_be_bytes_is_written(storage: Storage, data: bytes) -> None:
     storage.write_bytes("f", data)
     assert storage.read_bytes("f") == b"abc"
 
 
+@literal_paths
 def test_a_number_is_no_content(storage: Storage) -> None:
     with pytest.raises(TypeError):
         storage.write_bytes("f", 5)  # type: ignore[arg-type]
     assert not storage.exists("f")
 
 
+@literal_paths
 def test_a_file_larger_than_a_webdav_stream_or_a_part(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(LARGE)
     storage.write_from_path("from-path", tmp_path / "large")
@@ -95,6 +101,7 @@ def test_a_file_larger_than_a_webdav_stream_or_a_part(storage: Storage, tmp_path
     assert (tmp_path / "back").read_bytes() == LARGE
 
 
+@literal_paths
 @pytest.mark.parametrize("name", NAMES)
 def test_names_come_back_as_they_were_given(lab: Lab, storage: Storage, name: str) -> None:
     storage.write_bytes(f"d/{name}", b"x")
@@ -113,6 +120,7 @@ def test_names_come_back_as_they_were_given(lab: Lab, storage: Storage, name: st
     assert not storage.exists(f"d/{name}")
 
 
+@literal_paths
 @pytest.mark.parametrize("name", NAMES)
 def test_directories_may_have_any_name_too(lab: Lab, storage: Storage, name: str) -> None:
     lab.need("create_dir")
@@ -126,6 +134,7 @@ def test_directories_may_have_any_name_too(lab: Lab, storage: Storage, name: str
 # -- ranges and conditions
 
 
+@literal_paths
 @pytest.mark.parametrize(
     ("offset", "size", "expected"),
     [
@@ -152,6 +161,7 @@ def test_a_range_of_nothing_is_not_found(storage: Storage) -> None:
         storage.read_bytes("missing", offset=5)
 
 
+@literal_paths
 def test_a_negative_range_is_refused(storage: Storage) -> None:
     storage.write_bytes("f", b"0123456789")
     with pytest.raises(ValueError, match="offset"):
@@ -262,6 +272,7 @@ def test_if_not_exists_spares_what_is_there(plain_lab: Lab) -> None:
 # -- open files
 
 
+@literal_paths
 def test_reading_by_lines_and_iteration(storage: Storage) -> None:
     storage.write_bytes("log", b"one\ntwo\nthree")
     with storage.open("log", "rb") as file:
@@ -270,6 +281,7 @@ def test_reading_by_lines_and_iteration(storage: Storage) -> None:
         assert file.read() == b""
 
 
+@literal_paths
 def test_text_modes_are_utf8_and_keep_line_ends(storage: Storage) -> None:
     with storage.open("log", "w") as file:
         assert file.write("grün\r\n") == 6
@@ -279,6 +291,7 @@ def test_text_modes_are_utf8_and_keep_line_ends(storage: Storage) -> None:
         assert list(file) == ["grün\r\n", "zwei\n"]
 
 
+@literal_paths
 @pytest.mark.parametrize("mode", ["rb", "r"])
 def test_seek_and_tell_count_bytes(storage: Storage, mode: str) -> None:
     content = "0123456789äöü\nabc\n" * 3000
@@ -300,6 +313,7 @@ def test_seek_and_tell_count_bytes(storage: Storage, mode: str) -> None:
         assert file.read() in (data, content)
 
 
+@literal_paths
 def test_reading_in_pieces_is_reading_at_once(storage: Storage) -> None:
     storage.write_bytes("f", LARGE)
     with storage.open("f", "rb") as file:
@@ -346,6 +360,7 @@ def test_a_directory_cannot_be_opened(lab: Lab, storage: Storage, mode: str) -> 
         assert storage.stat("d").mode.is_dir()
 
 
+@literal_paths
 def test_modes_are_those_six(storage: Storage) -> None:
     with pytest.raises(ValueError, match="rb, wb, ab, r, w, a"):
         storage.open("f", "r+")  # type: ignore[arg-type]
@@ -432,6 +447,7 @@ def test_a_missing_source_of_an_operator_leaves_the_target_untouched(
     assert storage.get_created_resources() == set()
 
 
+@literal_paths
 @pytest.mark.parametrize("content", [b"small", LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("kind", [opendal.Operator, opendal.AsyncOperator])
 def test_content_goes_to_and_from_another_operator(
@@ -455,6 +471,7 @@ def test_nothing_reaches_another_operator_when_the_file_is_missing(
     assert (tmp_path / "other" / "dst").read_bytes() == b"old"
 
 
+@literal_paths
 def test_a_large_file_reaches_a_storage_that_takes_no_stream(
     request: pytest.FixtureRequest, storage: Storage
 ) -> None:
@@ -492,6 +509,7 @@ def _web() -> Iterator[str]:
         server.shutdown()
 
 
+@literal_paths
 def test_content_comes_from_a_url(storage: Storage) -> None:
     with _web() as url:
         storage.write_from_path("f", f"{url}/whole?X-Amz-Signature=SIGNED")
@@ -540,6 +558,7 @@ def test_reading_into_a_path_is_complete_or_changes_nothing(
         storage.read_into_path("f", tmp_path / "not")
 
 
+@literal_paths
 def test_a_path_may_be_a_device(storage: Storage) -> None:
     storage.write_bytes("f", b"x")
     storage.read_into_path("f", Path("/dev/null"))
@@ -549,6 +568,7 @@ def test_a_path_may_be_a_device(storage: Storage) -> None:
 # -- hash, stat, exists
 
 
+@literal_paths
 @pytest.mark.parametrize("content", [b"", b"content", LARGE], ids=["empty", "small", "large"])
 def test_hash_has_all_algorithms(storage: Storage, content: bytes) -> None:
     storage.write_bytes("f", content)
@@ -995,6 +1015,7 @@ def test_a_path_that_leaves_the_root_is_refused(
     assert storage.get_created_resources() == {"f"}
 
 
+@literal_paths
 @pytest.mark.parametrize("path", CONTROLS, ids=ascii)
 def test_a_path_with_control_characters_is_refused(
     lab: Lab, storage: Storage, tmp_path: Path, path: str
@@ -1010,6 +1031,7 @@ def test_a_path_with_control_characters_is_refused(
     assert storage.get_created_resources() == {"f"}
 
 
+@literal_paths
 @pytest.mark.parametrize(
     "path", ["/d/f", "d//f", "d\\f", "./d/./f", "x/../d/f", "\\d\\f", "//d///f", Path("d/f")]
 )
@@ -1023,6 +1045,7 @@ def test_a_file_has_one_name_however_it_is_spelled(storage: Storage, path: str) 
     assert not storage.exists("d/f")
 
 
+@literal_paths
 @pytest.mark.parametrize("path", [" lead", "trail ", "d/trail ", "trail /", "\u3000wide"])
 def test_white_space_that_opendal_would_cut_off_is_refused(storage: Storage, path: str) -> None:
     for use in (storage.read_bytes, storage.create_dir, storage.list, storage.remove_all):
@@ -1030,6 +1053,7 @@ def test_white_space_that_opendal_would_cut_off_is_refused(storage: Storage, pat
             use(path)
 
 
+@literal_paths
 @pytest.mark.parametrize("path", ["d/", "d\\", "d/.", "d//", "d/x/.."])
 def test_a_directory_is_no_name_for_a_file(storage: Storage, path: str) -> None:
     with pytest.raises(errors.IsADirectory, match="names a directory"):
@@ -1057,6 +1081,7 @@ def test_wait_until_asks_the_condition(lab: Lab, storage: Storage) -> None:
         storage.wait_until("log", 0.1, condition=lambda found: found.content_length > 2)
 
 
+@literal_paths
 def test_wait_until_ends(storage: Storage) -> None:
     start = time.monotonic()
     with pytest.raises(errors.StorageTimeout, match=r"wait_until 'never'.*nothing there"):
@@ -1140,6 +1165,7 @@ def test_a_presigned_request_shows_no_signature(lab: Lab, storage: Storage) -> N
         assert "/f?..." in text
 
 
+@literal_paths
 @pytest.mark.parametrize("operation", ["read", "stat", "write", "delete"])
 def test_presigning_needs_a_service_that_signs(lab: Lab, storage: Storage, operation: str) -> None:
     if not lab.lacks("presign"):

@@ -111,6 +111,7 @@ def test_the_picture_in_the_readme_is_what_the_quick_start_prints(
     pytester.path.joinpath("lab.yaml").write_text(lab, encoding="utf-8")
     pytester.path.joinpath("sdcard").mkdir()
     monkeypatch.setenv("COLUMNS", "96")
+    monkeypatch.delenv("CI", raising=False)  # there pytest repeats whole messages in its summary
 
     output = pytester.runpytest("--opendal-config=lab.yaml").stdout.str()
 
@@ -124,8 +125,14 @@ def test_the_picture_in_the_readme_is_what_the_quick_start_prints(
 
 SERVICES: dict[str, Callable[[pytest.FixtureRequest], Mapping[str, str]]] = {
     "fs": lambda request: {"root": str(request.getfixturevalue("tmp_path") / "root")},
-    "S3": lambda request: request.getfixturevalue("seaweedfs").kwargs,
-    "WebDAV": lambda request: request.getfixturevalue("wsgidav").kwargs,
+    "S3": lambda request: {
+        **request.getfixturevalue("seaweedfs").kwargs,
+        "root": "/services",
+    },
+    "WebDAV": lambda request: {
+        **request.getfixturevalue("wsgidav").kwargs,
+        "root": "/services",
+    },
     "memory": lambda _: {},
     "redis": lambda request: request.getfixturevalue("redis").kwargs,
 }

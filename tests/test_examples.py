@@ -65,10 +65,11 @@ def test_on_the_embedded_storage(tmp_path: Path, options: list[str]) -> None:
 @serial_and_parallel
 def test_on_s3(tmp_path: Path, seaweedfs: servers.SeaweedFS, options: list[str]) -> None:
     config = f"--opendal-config={EXAMPLES / 's3.yaml'}"
+    before = _content(seaweedfs)
     output = _run(tmp_path, [*options, config], seaweedfs.environment)
 
     assert "7 passed" in output
-    assert not _content(seaweedfs)
+    assert _content(seaweedfs) == before
 
 
 def test_on_several_storages(tmp_path: Path, seaweedfs: servers.SeaweedFS) -> None:
@@ -77,6 +78,7 @@ def test_on_several_storages(tmp_path: Path, seaweedfs: servers.SeaweedFS) -> No
     (sdcard / "images").mkdir(parents=True)
     (sdcard / "images" / "current.img").write_bytes(b"what the board runs")
 
+    before = _content(seaweedfs)
     output = _run(
         tmp_path,
         [f"--opendal-config={EXAMPLES / 'lab.yaml'}"],
@@ -85,7 +87,7 @@ def test_on_several_storages(tmp_path: Path, seaweedfs: servers.SeaweedFS) -> No
 
     assert "storage sdcard (fs, " in output
     assert "and 1 other" in output
-    assert not _content(seaweedfs)
+    assert _content(seaweedfs) == before
     files = {path: path.read_bytes() for path in sdcard.rglob("*") if path.is_file()}
     assert files == {sdcard / "images" / "current.img": b"what the board runs"}
 

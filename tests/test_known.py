@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import opendal
@@ -146,11 +147,13 @@ from pytest_opendal.backends.known import check_service, known_keys, known_schem
 
 def _run(code: str, *path: Path) -> str:
     """Run Python without site-packages, with the package and ``path`` alone."""
-    places = [str(PACKAGE_ROOT), *map(str, path)]
-    program = f"import sys; sys.path[:0] = {places!r}\n{IMPORT}\n{code}"
-    run = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as alone:
+        # An installed package has opendal beside it.
+        Path(alone, "pytest_opendal").symlink_to(PACKAGE_ROOT / "pytest_opendal")
+        places = [alone, *map(str, path)]
+        program = f"import sys; sys.path[:0] = {places!r}\n{IMPORT}\n{code}"
+        command = [sys.executable, "-I", "-S", "-c", program]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
     return run.stdout.strip()
 
 

@@ -193,12 +193,14 @@ def test_a_loop_thread_that_waits_lets_the_test_go_on(silence: str, tmp_path: Pa
 
 
 _WAITS = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process
 from pytest_opendal.run import Run
 
+# A run in the background of a shell ignores Ctrl-C, and so would this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 scheme, operation, tmp = sys.argv[1:4]
 kwargs = dict(pair.split("=", 1) for pair in sys.argv[4:])
 entry = {"scheme": scheme, "kwargs": kwargs, "timeout": 60}

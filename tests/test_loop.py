@@ -72,6 +72,15 @@ def test_it_works_inside_of_an_event_loop(loop: LoopThread) -> None:
     assert asyncio.run(test()) == 42
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C interrupt, also where the run was started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupt_cancels_what_was_waited_for(loop: LoopThread) -> None:
     cancelled = threading.Event()
 
