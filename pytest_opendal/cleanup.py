@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS
 from pytest_opendal.connection import UNREACHABLE
-from pytest_opendal.paths import parents
+from pytest_opendal.paths import below, parents
 from pytest_opendal.report import Leftover, Reason
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Cleaner:
         await self._each(_outermost(self._of_kind("tree")), self._remove_tree, "-")
         await self._each(self._of_kind("file"), self._delete, "-1")
         # A directory of ours may be where something was before.
-        if self._record.moved:
+        while self._restores and self._record.moved:
             await self._remove_directories()
-            await self._move_back()
+            if not await self._move_back():
+                break
         if self._record.saved:
             await self._remove_directories()
             await self._restore()
@@ -167,17 +168,18 @@ class Cleaner:
 
     # -- what was there before
 
-    async def _move_back(self) -> None:
+    async def _move_back(self) -> bool:
+        """Move to its old place what has room there; whether anything was moved."""
         tried: set[tuple[str, str]] = set()
-        while self._restores and (
-            waiting := [move for move in sorted(self._record.moved.items()) if move not in tried]
-        ):
+        count = len(self._record.moved)
+        while waiting := [move for move in sorted(self._record.moved.items()) if move not in tried]:
             # Outermost first; what is below moves with it, in the record too.
             moved, origin = waiting[0]
             tried.add((moved, origin))
             if await self._try(moved, self._rename_back(moved, origin)):
                 self._note((">", moved, origin))
                 self._note(("-1", origin))
+        return len(self._record.moved) < count
 
     @property
     def _restores(self) -> bool:
@@ -199,6 +201,9 @@ class Cleaner:
 
     async def _put_back(self, name: str, backup: str | None) -> bool:
         backend = self._connection.backend
+        if any(below(name, moved) for moved in self._record.moved):
+            reason = "something that was moved is there now; the old content is kept"
+            raise self._connection.error(errors.AlreadyExists, "restore", name, reason)
         if backup is None:
             await self._connection.ask("restore", f"{name}/", backend.create_dir(f"{name}/"))
             return True

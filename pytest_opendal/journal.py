@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_opendal.paths import below
+from pytest_opendal.paths import below, parents
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class Record:
         code, _number, *values = event
         _APPLY[code](self, *values)
 
+    def origin(self, name: str) -> str:
+        """Return where what is at ``name`` was before the renames that took it there."""
+        for place in (name, *parents(name)):
+            if place in self.moved:
+                return self.moved[place] + name[len(place) :]
+        return name
+
     def is_empty(self) -> bool:
         """Whether nothing is left to do for this storage object."""
         return self.ended or not (self.created or self.moved or self.saved)
@@ -109,7 +116,11 @@ def _renaming(record: Record, source: str, target: str) -> None:
 
 
 def _moving(record: Record, source: str, target: str) -> None:
-    record.moved[target] = record.moved.get(source, source)
+    record.moved[target] = record.origin(source)
+
+
+def _moved(record: Record, target: str, origin: str) -> None:
+    record.moved[target] = origin
 
 
 def _renamed(record: Record, source: str, target: str) -> None:
@@ -148,6 +159,7 @@ _APPLY: dict[str, Callable[..., None]] = {
     "-1": _unrecorded,
     "renaming": _renaming,
     "moving": _moving,
+    "moved": _moved,
     ">": _renamed,
     "saved": _saved,
     "restored": _restored,

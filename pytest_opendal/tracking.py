@@ -129,6 +129,7 @@ class Tracker:
         """
         if kind == "file":
             self._refuse_own_directory(operation, name)
+        saved = set(self.record.saved)
         before, fresh = await self._before(operation, name)
         known = name in self.record.created
         entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
@@ -138,6 +139,8 @@ class Tracker:
         except Exception as error:
             if has_answered(error):
                 await self._take_back(error, fresh, None if known else name, before)
+                if name not in self.record.created:  # nothing has to be put back
+                    self.note(*(("restored", place) for place in {*self.record.saved} - saved))
             raise
         self._seen(fresh)
 
@@ -274,11 +277,11 @@ class Tracker:
         saves = self.saves and not self.is_ours(name) and self._save_directory(name)
         is_gone = await remove
         if saves and not is_gone:
-            self.note(("restored", self._origin(name)))
+            self.note(("restored", self.record.origin(name)))
         return is_gone
 
     def _save_directory(self, name: str) -> bool:
-        origin = self._origin(name)
+        origin = self.record.origin(name)
         is_new = origin not in self.record.saved
         if is_new:
             self.note(("saved", origin, None))
@@ -286,7 +289,7 @@ class Tracker:
 
     async def save(self, name: str) -> None:
         """Keep the content of the file ``name`` beside the journal, to be put back at the end."""
-        origin = self._origin(name)
+        origin = self.record.origin(name)
         if origin in self.record.saved:
             return
         backup = f"{id(self)}-{next(self._backup_numbers)}"
@@ -294,12 +297,6 @@ class Tracker:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         await transfer.download(self.connection, name, place)
         self.note(("saved", origin, backup))
-
-    def _origin(self, name: str) -> str:
-        for moved, origin in self.record.moved.items():
-            if name == moved or name.startswith(f"{moved}/"):
-                return origin + name[len(moved) :]
-        return name
 
     async def save_below(self, name: str) -> None:
         """Keep everything at and below ``name`` that is not ours, when ``on_existing: restore``."""
@@ -355,13 +352,27 @@ class Tracker:
                     ("+", name, entry.kind, entry.existed) for name, entry in overwritten
                 ]
                 if moved_here is not None:
-                    again.append(("moving", moved_here, target))
+                    again.append(("moved", target, moved_here))
                 self.note(("-", target), *again)
                 await self._take_back(error, fresh, None, None)
             raise
         self.connection.directories.pop(source)
         self._seen(fresh)
+        stays = self._stays(before) or any(
+            name == target and entry.existed for name, entry in overwritten
+        )
         self.note(
             (">", source, target),
-            *([("+", target, "file", True)] if ours and self._stays(before) else []),
+            *self._new_at_their_place(source, target),
+            *([("+", target, "file", True)] if ours and stays else []),
         )
+
+    def _new_at_their_place(self, source: str, target: str) -> list[Event]:
+        """Return what existed before at ``source``, is put back there, and so is ours at ``target``."""
+        if self.settings.on_existing != "restore":
+            return []
+        return [
+            ("+", target + name[len(source) :], entry.kind, False)
+            for name, entry in self.record.created.below(source)
+            if entry.existed
+        ]
