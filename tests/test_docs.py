@@ -14,6 +14,8 @@ import pytest
 from pytest_opendal import config, options
 from pytest_opendal.backends import known
 
+import exporters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -54,6 +56,32 @@ def test_python_blocks_run(page: Path, pytester: pytest.Pytester) -> None:
     assert set(outcomes) <= {"passed", "skipped"}
     assert sum(outcomes.values()) == "".join(blocks).count("def test_")
     assert "opendal leftovers" not in result.stdout.str()
+
+
+@exporters.needs_jumpstarter
+def test_suites_for_jumpstarter_run_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Blocks of the language ``py`` use Jumpstarter's own fixture, as inside of `jmp shell`."""
+    pytest.importorskip("jumpstarter_testing", reason="the environment neighbours tries this one")
+    blocks = _blocks(ROOT / "docs" / "how-to" / "migrate.md", "py")
+    pytester.makepyfile(**{f"test_block_{number}": block for number, block in enumerate(blocks)})
+    lab = {"jumpstarter": {"driver": "dut.storage"}, "retention": "none"}
+    pytester.path.joinpath("lab.yaml").write_text(json.dumps(lab), encoding="utf-8")
+    composite = "jumpstarter_driver_composite.driver.Composite"
+    export = {
+        "dut": {"type": composite, "children": {"storage": exporters.opendal(tmp_path / "board")}},
+        "power": {"type": "jumpstarter_driver_power.driver.MockPower"},
+    }
+    with exporters.exporter(
+        exporters.exporter_file(tmp_path / "exporter.yaml", export)
+    ) as exporter:
+        for name, value in exporter.environment.items():
+            monkeypatch.setenv(name, value)
+        result = pytester.runpytest_subprocess("--opendal-config=lab.yaml")
+
+    result.assert_outcomes(passed=len(blocks))
+    assert not list((tmp_path / "board").iterdir())
 
 
 def _two_storages(pytester: pytest.Pytester) -> list[str]:
