@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _POLL_FIRST, _POLL_MOST = 0.02, 1.0
 
 
-class AsyncStorage:
+class Operations:
     """One storage for one test (or session): every operation goes through here and is tracked."""
 
     def __init__(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pytest_opendal.backends.protocol import Reader, WriteOptions
-    from pytest_opendal.core import AsyncStorage
+    from pytest_opendal.core import Operations
     from pytest_opendal.paths import StrPath
 
 Mode = Literal["rb", "wb", "ab", "r", "w", "a"]
@@ -131,7 +131,7 @@ class _RawReader(io.RawIOBase):
     """Lets Python's own buffering and line reading work over a backend's reader."""
 
     def __init__(
-        self, storage: AsyncStorage, path: str, reader: Reader, run: Callable[..., Any]
+        self, storage: Operations, path: str, reader: Reader, run: Callable[..., Any]
     ) -> None:
         self._storage = storage
         self._path = path
@@ -190,7 +190,7 @@ class ReadingFile(StorageFile):
     """A file opened for reading."""
 
     def __init__(
-        self, storage: AsyncStorage, path: str, mode: Mode, reader: Reader, run: Callable[..., Any]
+        self, storage: Operations, path: str, mode: Mode, reader: Reader, run: Callable[..., Any]
     ) -> None:
         super().__init__(path, mode)
         self._run = run
@@ -256,7 +256,7 @@ class WritingFile(StorageFile):
 
     def __init__(
         self,
-        storage: AsyncStorage,
+        storage: Operations,
         path: str,
         mode: Mode,
         tracking: AbstractAsyncContextManager[str],
@@ -323,7 +323,7 @@ class WritingFile(StorageFile):
 
 
 async def open_file(
-    storage: AsyncStorage, path: StrPath, mode: Mode, options: WriteOptions, run: Callable[..., Any]
+    storage: Operations, path: StrPath, mode: Mode, options: WriteOptions, run: Callable[..., Any]
 ) -> StorageFile:
     """Open ``path``; for reading it must exist, for writing it counts as created from now on."""
     if mode[0] == "r":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, sharing
 from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
-from pytest_opendal.core import AsyncStorage
+from pytest_opendal.core import Operations
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.loop import LoopThread
 from pytest_opendal.process import MAIN
@@ -132,7 +132,7 @@ class Run:
         owned = prefix if settings.isolation == "test" and lists else ""
         tracker = self._tracker(connection, settings, test, owned, prefix if lists else "")
         shared = None if prefix else self._sharing(connection, settings)
-        core = AsyncStorage(connection, tracker, prefix, shared)
+        core = Operations(connection, tracker, prefix, shared)
         return Held(Storage(core, self.loop), tracker, settings)
 
     def _answering(self, settings: StorageSettings) -> Connection:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 
-    from pytest_opendal.core import AsyncStorage
+    from pytest_opendal.core import Operations
     from pytest_opendal.files import Mode, StorageFile
     from pytest_opendal.loop import LoopThread
     from pytest_opendal.models import Capability, Metadata, PresignedRequest
@@ -33,7 +33,7 @@ class Storage:
     ``/`` means a directory. All methods raise the errors of `pytest_opendal.errors`.
     """
 
-    def __init__(self, core: AsyncStorage, loop: LoopThread) -> None:
+    def __init__(self, core: Operations, loop: LoopThread) -> None:
         self._core = core
         self._loop = loop
         self._open_files: list[StorageFile] = []
