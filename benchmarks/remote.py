@@ -1,148 +1,123 @@
-"""What a call costs through our storage, compared with Jumpstarter's own ``OpendalClient``.
+"""Calls through our storage to an exporter, compared with Jumpstarter's own ``OpendalClient``.
 
-Both talk to the same exporter, which is a process of its own, in turns, so that what else the machine
-does meets both. Prints medians and their ratio:
-
-    python benchmarks/remote.py [--rounds N] [--memory]
+Both talk to the same exporter, which is a process of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import importlib.util
 import io
 import os
-import resource
-import statistics
-import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from pytest_opendal.config import from_mapping
-from pytest_opendal.process import Process
-from pytest_opendal.run import Run
-
-import exporters
+from benchmarks.harness import MEBI, Outcome
+from benchmarks.storages import our_storage
+from benchmarks.transfers import random_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pytest_opendal.storage import Storage
 
+    from benchmarks.harness import Bench
+
 SMALL = os.urandom(1 << 10)
-LARGE_BYTES = 64 << 20
 TARGET = 1.1
 
 
-def calls(directory: Path) -> dict[str, tuple[Callable[[Any], object], int]]:
+@contextlib.contextmanager
+def _clients(bench: Bench) -> Iterator[tuple[Storage, Any]]:
+    """Yield our storage and the plain client, of one exporter."""
+    from jumpstarter.common.utils import env
+
+    import exporters
+
+    export = {"storage": exporters.opendal(bench.scratch / "root")}
+    file = exporters.exporter_file(bench.scratch / "board.yaml", export)
+    before = dict(os.environ)
+    with exporters.exporter(file, "bench") as board:
+        os.environ.update(board.environment)
+        try:
+            with our_storage(bench.scratch, {"jumpstarter": {}}) as ours, env() as root:
+                yield ours, root.children["storage"]
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def calls(bench: Bench) -> Iterator[Outcome]:
+    """Each call, small and large."""
+    if not _is_installed():
+        return
+    size = bench.size(64, 8) * MEBI
+    large = random_file(bench.scratch / "large", size)
+    with _clients(bench) as (ours, plain):
+        ours.write_bytes("small", SMALL)
+        for name, (call, count) in _calls(large, size >> 20).items():
+            yield _compared(bench, name, call, count, ours, plain)
+
+
+def _compared(
+    bench: Bench, name: str, call: Callable[[Any], object], count: int, ours: Any, plain: Any
+) -> Outcome:
+    # The plain client prints progress bars.
+    with contextlib.redirect_stdout(io.StringIO()):
+        times = bench.race(
+            {"ours": lambda: call(ours), "plain": lambda: call(plain)}, bench.rounds * count
+        )
+    return Outcome(
+        "remote", f"remote {name}", "OpendalClient", times["ours"], times["plain"], TARGET
+    )
+
+
+def _calls(large: Path, size: int) -> dict[str, tuple[Callable[[Any], object], int]]:
     """Return what is measured, and how many times more than the largest transfers."""
-    large, back = directory / "large", directory / "back"
-    with large.open("wb") as file:
-        for _ in range(LARGE_BYTES >> 20):
-            file.write(os.urandom(1 << 20))
-    content = large.read_bytes()
+    content, back = large.read_bytes(), large.with_name("back")
     return {
         "exists": (lambda client: client.exists("small"), 50),
         "stat": (lambda client: client.stat("small"), 50),
         "hash of 1 KiB": (lambda client: client.hash("small"), 50),
         "write_bytes 1 KiB": (lambda client: client.write_bytes("small", SMALL), 50),
         "read_bytes 1 KiB": (lambda client: client.read_bytes("small"), 50),
-        "write_bytes 64 MiB": (lambda client: client.write_bytes("large", content), 1),
-        "hash of 64 MiB": (lambda client: client.hash("large"), 1),
-        "read_bytes 64 MiB": (lambda client: client.read_bytes("large"), 1),
-        "write_from_path 64 MiB": (lambda client: client.write_from_path("large", large), 1),
-        "read_into_path 64 MiB": (lambda client: client.read_into_path("large", back), 1),
+        f"write_bytes {size} MiB": (lambda client: client.write_bytes("large", content), 1),
+        f"hash of {size} MiB": (lambda client: client.hash("large"), 1),
+        f"read_bytes {size} MiB": (lambda client: client.read_bytes("large"), 1),
+        f"write_from_path {size} MiB": (lambda client: client.write_from_path("large", large), 1),
+        f"read_into_path {size} MiB": (lambda client: client.read_into_path("large", back), 1),
     }
 
 
-@contextlib.contextmanager
-def our_storage(tmp: Path) -> Iterator[Storage]:
-    """Yield a storage as a test gets it."""
-    entry = {"jumpstarter": {}, "retention": "all"}
-    lab = from_mapping({"storages": {"dut": entry}}, source="bench", base=tmp, environ=os.environ)
-    run = Run(Process.new(), tmp / "journals")
-    try:
-        yield run.open(lab.storage("dut"), "bench").storage
-    finally:
-        run.close()
+def memory(bench: Bench) -> Iterator[Outcome]:
+    """A large file written, hashed here and read back: what it needs does not grow with it."""
+    if not _is_installed():
+        return
+    for size in (bench.size(64, 8) * MEBI, bench.size(1024, 64) * MEBI):
+        source, back = random_file(bench.scratch / "source", size), bench.scratch / "back"
 
+        def work(client: Any, source: Path = source, back: Path = back) -> None:
+            client.write_from_path("huge", source)
+            client.hash("huge", "sha256")
+            client.read_into_path("huge", back)
 
-@contextlib.contextmanager
-def plain_client() -> Iterator[Any]:
-    """Yield Jumpstarter's client as ``jmp shell`` gives it."""
-    from jumpstarter.common.utils import env
-
-    with env() as root:
-        yield root.children["storage"]
-
-
-def measure(call: Callable[[Any], object], clients: list[Any], rounds: int) -> list[float]:
-    """Return the median seconds of a call for each client, asked in turns."""
-    taken: list[list[float]] = [[] for _ in clients]
-    for number in range(rounds):
-        order = range(len(clients)) if number % 2 else reversed(range(len(clients)))
-        for index in order:
-            begun = time.perf_counter()
-            # The plain client prints progress bars.
-            with contextlib.redirect_stdout(io.StringIO()):
-                call(clients[index])
-            taken[index].append(time.perf_counter() - begun)
-    return [statistics.median(times) for times in taken]
-
-
-def compare(rounds: int, tmp: Path) -> bool:
-    """Print the table; whether all ratios are within the target."""
-    within = True
-    with our_storage(tmp) as ours, plain_client() as plain:
-        ours.write_bytes("small", SMALL)
-        print(f"{'':24}{'plain':>12}{'ours':>12}{'ratio':>8}")
-        for name, (call, more) in calls(tmp).items():
-            mine, theirs = measure(call, [ours, plain], rounds * more)
-            ratio = mine / theirs
-            within &= ratio <= TARGET
-            print(f"{name:24}{theirs * 1e3:9.2f} ms{mine * 1e3:9.2f} ms{ratio:8.2f}", flush=True)
-    return within
-
-
-def memory(tmp: Path) -> None:
-    """Print how much memory a file of 1 GiB takes to write, hash and read back."""
-    source, target = tmp / "source", tmp / "target"
-    with source.open("wb") as file:
-        for _ in range(1024):
-            file.write(os.urandom(1 << 20))
-    with our_storage(tmp) as storage:
-        storage.write_bytes("small", SMALL)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        storage.write_from_path("huge", source)
-        storage.hash("huge", "sha1")
-        storage.read_into_path("huge", target)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        same = storage.hash("huge") == storage.hash("huge", "sha256")
-        print(f"1 GiB: {(after - before) / 1024:.0f} MiB more than before, same content: {same}")
-
-
-def main() -> int:
-    """Start an exporter and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--memory", action="store_true", help="also a file of 1 GiB")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=os.environ.get("BENCH_DIR")) as place:
-        tmp = Path(place)
-        file = exporters.exporter_file(
-            tmp / "board.yaml", {"storage": exporters.opendal(tmp / "root")}
+        with _clients(bench) as (ours, plain), contextlib.redirect_stdout(io.StringIO()):
+            contestants = {"ours": lambda: work(ours), "plain": lambda: work(plain)}
+            times = bench.race(contestants, 1, memory=True)
+        yield Outcome(
+            "remote-memory",
+            "remote write, hash, read",
+            "OpendalClient",
+            times["ours"],
+            times["plain"],
+            TARGET,
+            size,
+            max_peak=64 * MEBI,
         )
-        with exporters.exporter(file, "bench") as board:
-            os.environ.update(board.environment)
-            if chosen.memory:  # first, while the process has never been large
-                memory(tmp)
-            within = compare(chosen.rounds, tmp)
-    return 0 if within else 1
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _is_installed() -> bool:
+    if importlib.util.find_spec("jumpstarter_driver_opendal") is not None:
+        return True
+    print("remote: Jumpstarter is not installed; it needs opendal 0.45")
+    return False

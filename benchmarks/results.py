@@ -1,0 +1,104 @@
+"""What a run measured: as a table, as JSON, and drawn."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.harness import Outcome, Times
+
+HEAD = f"{'':58}{'ours':>34}{'peer':>34}{'ratio':>8}{'goal':>7}  {'memory':>9}"
+_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_KIB, _MIB = 1 << 10, 1 << 20
+
+
+def human(seconds: float) -> str:
+    """Return a duration in three digits."""
+    unit, name = next((u for u in _UNITS if abs(seconds) >= u[0]), _UNITS[-1])
+    return f"{seconds / unit:.3g} {name}"
+
+
+def _figures(times: Times) -> str:
+    low, high = human(min(times.seconds)), human(max(times.seconds))
+    return f"{human(times.median):>10} ({low} - {high})"
+
+
+def _bytes(count: int) -> str:
+    if not count:
+        return "-"
+    return f"{count / _MIB:.0f} MiB" if count >= _MIB else f"{count / _KIB:.1f} KiB"
+
+
+def line(row: Outcome) -> str:
+    """Return a row of the table."""
+    size = f" [{row.size}]" if row.size is not None else ""
+    goal = "-" if row.target is None else f"{row.target:g}"
+    mark = "" if row.within else " *"
+    title = f"{row.work}{size} / {row.peer}"
+    return (
+        f"{title:58}{_figures(row.ours):>34}{_figures(row.theirs):>34}"
+        f"{row.ratio:8.3f}{goal:>7}  {_bytes(row.ours.peak):>9}{mark}"
+        + (f"\n    {row.note}" if row.note else "")
+    )
+
+
+def document(rows: Sequence[Outcome], rounds: int) -> dict[str, Any]:
+    """Return the whole run as builtins."""
+    return {
+        "python": platform.python_version(),
+        "opendal": metadata.version("opendal"),
+        "pytest": metadata.version("pytest"),
+        "machine": platform.platform(),
+        "rounds": rounds,
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def write(path: Path, rows: Sequence[Outcome], rounds: int) -> None:
+    """Write the run as JSON."""
+    path.write_text(json.dumps(document(rows, rounds), indent=1) + "\n", encoding="utf-8")
+
+
+def draw(path: Path, rows: Sequence[Outcome]) -> None:
+    """Draw the ratio of each row beside its goal, and cost against size for work that grows."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    growing = {row.work for row in rows if row.size is not None}
+    figure, (bars, growth) = plt.subplots(
+        1, 2, figsize=(15, 2 + 0.28 * len(rows)), layout="constrained"
+    )
+    _draw_ratios(bars, rows)
+    _draw_growth(growth, [row for row in rows if row.work in growing])
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _draw_ratios(axes: Any, rows: Sequence[Outcome]) -> None:
+    names = [f"{row.work} / {row.peer}" + (f" [{row.size}]" if row.size else "") for row in rows]
+    colors = ["tab:blue" if row.within else "tab:red" for row in rows]
+    axes.barh(names, [row.ratio for row in rows], color=colors, height=0.6)
+    for place, row in enumerate(rows):
+        if row.target is not None:
+            axes.plot([row.target] * 2, [place - 0.4, place + 0.4], color="black")
+    axes.axvline(1, color="gray", linewidth=0.5)
+    axes.set(xscale="log", xlabel="ours / peer (black: the goal)")
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=7)
+
+
+def _draw_growth(axes: Any, rows: Sequence[Outcome]) -> None:
+    for work in dict.fromkeys(row.work for row in rows):
+        of_work = sorted((row.size or 0, row.ours.median) for row in rows if row.work == work)
+        if len(of_work) > 1:
+            axes.plot(*zip(*of_work, strict=True), marker="o", label=work)
+    axes.set(xscale="log", yscale="log", xlabel="size", ylabel="seconds")
+    axes.legend(fontsize=7) if axes.lines else None
