@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import click
 from sphinx.util.docutils import SphinxDirective
 
 from pytest_opendal import options, settings
+from pytest_opendal.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,6 +90,35 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def command_help(names: Iterable[str] = ()) -> str:
+    """Return what ``pytest-opendal`` says of itself, or of one of its commands."""
+    command: click.Command = main
+    context = click.Context(main, info_name="pytest-opendal", **main.context_settings)
+    for name in names:
+        command = main.commands[name]
+        context = click.Context(command, info_name=name, parent=context)
+    return command.get_help(context)
+
+
+def command_text() -> str:
+    """Return a section for each command, with its help."""
+    sections = [_help_block(command_help())]
+    sections += [f"## {name}\n\n{_help_block(command_help([name]))}" for name in main.commands]
+    return "\n\n".join(sections)
+
+
+def _help_block(text: str) -> str:
+    return f"```text\n{text}\n```"
+
+
+class CommandHelp(SphinxDirective):
+    """The directive ``opendal-command``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the sections."""
+        return self.parse_text_to_nodes(command_text(), allow_section_headings=True)
+
+
 class OptionsTable(SphinxDirective):
     """The directive ``opendal-options``."""
 
@@ -108,6 +139,7 @@ class SettingsTable(SphinxDirective):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
+    app.add_directive("opendal-command", CommandHelp)
     app.add_directive("opendal-options", OptionsTable)
     app.add_directive("opendal-settings", SettingsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_opendal.contents import Expected
     from pytest_opendal.digests import Content, Digest
     from pytest_opendal.models import PresignedRequest
-    from pytest_opendal.paths import StrPath
+    from pytest_opendal.paths import Name, StrPath
     from pytest_opendal.subject import Subject
 
 # In all of them arguments are checked before the storage is asked, and a mistake in them is a
@@ -178,7 +178,9 @@ async def _described(storage: Subject, path: StrPath) -> str:
     return f"a file of {size_text(metadata.content_length)}{changed}"
 
 
-async def assert_tree(storage: Subject, path: StrPath, tree: Mapping[str, Expected | None]) -> None:
+async def assert_tree(
+    storage: Subject, path: StrPath, tree: Mapping[Name, Expected | None]
+) -> None:
     """Claim that a directory holds these files and no others, at any depth.
 
     Args:

@@ -9,41 +9,126 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_opendal import config
+from pytest_opendal import config, sheet, starter
 from pytest_opendal.backends import known
 from pytest_opendal.errors import StorageError
+from pytest_opendal.probe import probe
 from pytest_opendal.process import Process
-from pytest_opendal.run import Run
+from pytest_opendal.recovery import private_directory
+from pytest_opendal.run import Hooks, Run
 
 if TYPE_CHECKING:
-    from pytest_opendal.models import Capability
+    from pytest_opendal.probe import Probe
     from pytest_opendal.settings import Lab, StorageSettings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="pytest-opendal COMMAND --help tells more of each, with examples.",
+)
 @click.version_option(package_name="pytest-opendal")
 def main() -> None:
-    """Storages for hardware tests: check a configuration before a test run does."""
+    """Storages for hardware tests: write a configuration, and try it before a test run does.
+
+    \b
+    Begin with:
+      pytest-opendal init s3              write lab.yaml, and fill it in
+      pytest-opendal check lab.yaml       see whether the storage answers
+      pytest --opendal-config=lab.yaml    run the tests on it
+    """
 
 
-@main.command()
+def _scheme_names(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    names = {starter.JUMPSTARTER, *(known.known_schemes() or ())}
+    return [name for name in sorted(names) if name.startswith(incomplete)]
+
+
+def _existing_scheme(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Return a scheme as written; the user is told of one that the installed opendal lacks."""
+    problems = () if value == starter.JUMPSTARTER else known.check_service(value, ())
+    for problem in problems:
+        if problem.key is None:
+            raise click.BadParameter(f"{value!r} {problem.text}")
+    return value
+
+
+@main.command(short_help="Write a configuration for a service, to be filled in.")
+@click.argument("scheme", callback=_existing_scheme, shell_complete=_scheme_names)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("lab.yaml"),
+    show_default=True,
+    help="File to write; - for the terminal.",
+)
+def init(scheme: str, file: Path) -> None:
+    """Write a configuration for SCHEME, with all the keys that it takes, to be filled in.
+
+    SCHEME is a service of the installed opendal, such as fs, s3, webdav or azblob, or jumpstarter
+    for a storage behind an exporter. What the service needs is filled in with examples, all other
+    keys are comments. A file that exists is never overwritten.
+
+    \b
+    Examples:
+      pytest-opendal init fs
+      pytest-opendal init s3 --output ci/lab.yaml
+      pytest-opendal init webdav -o -
+    """
+    text = starter.starter(scheme, "lab.yaml" if str(file) == "-" else str(file))
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise click.ClickException(f"{file} exists and is left as it is; name another") from None
+    except OSError as error:
+        raise click.ClickException(f"cannot write {file}: {error.strerror}") from None
+    click.echo(f"{file} is written; fill it in, then: pytest-opendal check {file}")
+
+
+@main.command(short_help="Tell whether storages answer, what they can do, how fast.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--timeout", type=float, help="Seconds to wait for each storage.")
-def check(file: Path, timeout: float | None) -> None:
-    """Validate FILE, connect to its storages, and print what each of them can do.
+@click.option(
+    "-s", "--storage", "names", multiple=True, metavar="NAME", help="Only this one; repeatable."
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Seconds to wait for each answer.")
+@click.option(
+    "--no-write", is_flag=True, help="Write nothing; only ask whether the storage answers."
+)
+def check(file: Path, names: tuple[str, ...], timeout: float | None, no_write: bool) -> None:
+    """Validate FILE, connect to its storages, and print what each can do and how fast.
+
+    Each storage that can be written gets a file of 1 KiB, in a directory of its own below
+    pytest-opendal/, which is written, read, asked for, and removed, five times. One that refuses
+    to be written is called read-only, which is no failure.
 
     The exit status is 0 when every storage answers, else 1.
+
+    \b
+    Examples:
+      pytest-opendal check lab.yaml
+      pytest-opendal check lab.yaml --storage results --timeout 5
+      pytest-opendal check exporter.yaml --no-write
     """
     lab = _load(file)
-    run = Run(Process.new(), Path())
-    answers = {name: _answer(run, lab.storage(name), timeout) for name in lab.storages}
-    run.close()
-    for name, answer in answers.items():
-        settings = lab.storages[name]
-        state = answer if isinstance(answer, str) else "ok"
-        click.echo(f"{name} ({settings.scheme or 'jumpstarter'}, {settings.location}): {state}")
-    _echo_capabilities({n: a for n, a in answers.items() if not isinstance(a, str)})
-    if any(isinstance(answer, str) for answer in answers.values()):
+    chosen = [_storage(lab, name) for name in names or lab.storages]
+    run = Run(Process.new(), private_directory(), Hooks(tell=_tell))
+    try:
+        probes = {one.name: _checked(run, one, timeout, no_write) for one in chosen}
+    except KeyboardInterrupt:
+        run.interrupted = True
+        raise
+    finally:
+        run.finish()
+        run.close()
+    _print_capabilities(probes)
+    if any(one.problem for one in probes.values()):
         raise SystemExit(1)
 
 
@@ -54,38 +139,41 @@ def _load(file: Path) -> Lab:
         raise click.ClickException(str(error)) from None
 
 
-def _answer(run: Run, settings: StorageSettings, timeout: float | None) -> Capability | str:
-    """Return what a storage can do, or why it does not answer."""
+def _storage(lab: Lab, name: str) -> StorageSettings:
     try:
-        return run.open(settings.with_overrides(timeout=timeout), "").storage.capability()
+        return lab.storage(name)
     except StorageError as error:
-        return str(error)
+        raise click.ClickException(str(error)) from None
 
 
-def _echo_capabilities(found: dict[str, Capability]) -> None:
-    if not found:
-        return
-    click.echo()
-    rows = [("", *found), *_capability_rows(list(found.values()))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
-def _capability_rows(found: list[Capability]) -> list[tuple[str, ...]]:
-    names = type(found[0]).model_fields
-    rows = [(name, *(_cell(getattr(capability, name)) for capability in found)) for name in names]
-    return [row for row in rows if any(cell != "-" for cell in row[1:])]
+def _checked(run: Run, settings: StorageSettings, timeout: float | None, no_write: bool) -> Probe:
+    """Try one storage and print at once how it answered."""
+    answered = probe(run, settings.with_overrides(timeout=timeout), writes=not no_write)
+    for line in sheet.storage_lines(settings, answered):
+        click.echo(line)
+    return answered
 
 
-def _cell(value: bool | int | None) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "-"
-    return "-" if value is None else str(value)
+def _print_capabilities(probes: dict[str, Probe]) -> None:
+    found = {name: one.capability for name, one in probes.items() if one.capability is not None}
+    if found:
+        click.echo()
+    for line in sheet.capability_lines(found):
+        click.echo(line)
 
 
 @main.command()
 def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors."""
+    """Print the JSON Schema of the configuration, for editors.
+
+    \b
+    Example:
+      pytest-opendal schema > lab.schema.json
+    and as the first line of lab.yaml, for editors with the YAML language server:
+      # yaml-language-server: $schema=lab.schema.json
+    """
     click.echo(json.dumps(config.json_schema(), indent=2))

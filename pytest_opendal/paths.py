@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_opendal.errors import InvalidPath, PathEscape
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 StrPath = str | os.PathLike[str]
+Name = TypeVar("Name", bound=StrPath)
+"""Key of a mapping by path; a type checker takes no ``dict[str, ...]`` for one by `StrPath`."""
 
 # C0 and C1 controls and the two Unicode line separators: servers store them and then cannot list.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

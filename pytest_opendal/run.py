@@ -8,10 +8,10 @@ import re
 import time
 import warnings
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pytest_opendal import errors, sharing
+from pytest_opendal.backends.known import opendal_version
 from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
@@ -468,8 +468,3 @@ def info_of(settings: StorageSettings) -> StorageInfo:
     return StorageInfo(
         settings.name, settings.scheme or "jumpstarter", settings.location, opendal_version()
     )
-
-
-def opendal_version() -> str:
-    """Return the version of the installed opendal, without importing it."""
-    return metadata.version("opendal")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_opendal.files import Mode, StorageFile
     from pytest_opendal.loop import LoopThread
     from pytest_opendal.models import Capability, Metadata, PresignedRequest
-    from pytest_opendal.paths import StrPath
+    from pytest_opendal.paths import Name, StrPath
 
 # pytest then shows the line of the test, not these frames and what they hold.
 __tracebackhide__ = True
@@ -352,12 +352,15 @@ class Storage:
         """
         self._run(assertions.assert_stat(self._core, path, **fields))
 
-    def assert_tree(self, path: StrPath, tree: Mapping[str, bytes | str | None]) -> None:
+    def assert_tree(
+        self, path: StrPath, tree: Mapping[Name, str | bytes | os.PathLike[str] | None]
+    ) -> None:
         """Fail unless exactly the named files are below a directory, with the expected content.
 
         Args:
             path: the directory.
-            tree: relative path to content, digest (``"md5:..."``, sha256 hex), or None (any content).
+            tree: relative path to digest (``"md5:..."``, sha256 hex), content, local path that holds
+                it, or None (any content).
         """
         self._run(assertions.assert_tree(self._core, path, tree))
 

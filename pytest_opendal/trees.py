@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_opendal.contents import Expected
-    from pytest_opendal.paths import StrPath
+    from pytest_opendal.paths import Name, StrPath
     from pytest_opendal.subject import Subject
 
 MOST = 20
@@ -28,7 +28,7 @@ Wanted = dict[str, Digest | Content | None]
 """What each name has to hold; None when it only has to exist."""
 
 
-def wanted_of(tree: Mapping[str, Expected | None]) -> Wanted:
+def wanted_of(tree: Mapping[Name, Expected | None]) -> Wanted:
     """Read the expectation of a tree.
 
     Raises:
@@ -40,9 +40,9 @@ def wanted_of(tree: Mapping[str, Expected | None]) -> Wanted:
     for given, value in tree.items():
         name = normalize(given)
         if not name or name in wanted:
-            raise ValueError(f"{given!r} {'is given twice' if name else 'names no entry'}")
+            raise ValueError(f"{str(given)!r} {'is given twice' if name else 'names no entry'}")
         if is_directory(name) and value is not None:
-            raise ValueError(f"{given!r} is a directory; only None can be expected of it")
+            raise ValueError(f"{str(given)!r} is a directory; only None can be expected of it")
         wanted[name] = None if value is None else expected_of(value)
     return wanted
 

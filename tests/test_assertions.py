@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import opendal
@@ -25,7 +26,6 @@ from subjects import FILE, Bucket, Operated, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from pytest_opendal.paths import StrPath
 
@@ -384,6 +384,14 @@ def test_a_tree_holds_what_is_named_in_every_form(shelf: Shelf, tmp_path: Path) 
         holds(assertions.assert_tree(shelf, "boot", tree))
         holds(assertions.assert_tree(shelf, "boot/", {**tree, "overlays/": None}))
     holds(assertions.assert_tree(shelf, "", dict.fromkeys(BOOT)))
+
+
+def test_a_tree_may_be_named_by_paths_and_by_what_a_variable_holds(shelf: Shelf) -> None:
+    """What mypy checks here is that users need no annotation."""
+    by_path = dict.fromkeys(map(Path, BOOT))
+    by_name = {name: b"".join([content]) for name, content in BOOT.items()}
+    holds(assertions.assert_tree(shelf, "", by_path))
+    holds(assertions.assert_tree(shelf, "", by_name))
 
 
 def test_an_empty_storage_is_an_empty_tree() -> None:

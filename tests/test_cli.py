@@ -60,6 +60,84 @@ def test_check_explains_a_mistake_in_one_line(tmp_path: Path, text: str, words: 
     assert len(result.output.splitlines()) == 1
 
 
+def test_check_tries_the_storages_that_are_named(tmp_path: Path) -> None:
+    text = "storages: {one: {scheme: memory}, two: {scheme: memory}}"
+    result = _check(tmp_path, text, "--storage", "two", "--no-write")
+    assert result.exit_code == 0
+    assert "two (memory" in result.output
+    assert "one (memory" not in result.output
+    assert re.search(r"^  stat [\d.]+ ms \(median of 5\)$", result.output, re.MULTILINE)
+
+
+def test_check_refuses_a_storage_that_is_not_there(tmp_path: Path) -> None:
+    result = _check(tmp_path, "storages: {one: {scheme: memory}}", "--storage", "won")
+    assert result.exit_code == 1
+    assert "there is no storage 'won'; did you mean 'one'?" in result.output
+
+
+def test_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert _check(tmp_path, "scheme: fs\nkwargs: {root: ./root}\n").exit_code == 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["lab.yaml", "root"]
+
+
+def test_init_writes_a_file_that_check_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["init", "fs"])
+    assert result.exit_code == 0
+    assert result.output == "lab.yaml is written; fill it in, then: pytest-opendal check lab.yaml\n"
+    assert CliRunner().invoke(main, ["check", "lab.yaml"]).exit_code == 0
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text("mine")
+    result = CliRunner().invoke(main, ["init", "fs", "-o", str(file)])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {file} exists and is left as it is; name another\n"
+    assert file.read_text() == "mine"
+
+
+def test_init_explains_where_it_cannot_write(tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "lab.yaml"
+    result = CliRunner().invoke(main, ["init", "fs", "-o", str(file)])
+    assert result.exit_code == 1
+    assert result.output == f"Error: cannot write {file}: No such file or directory\n"
+
+
+def test_init_prints_where_it_is_asked_to() -> None:
+    result = CliRunner().invoke(main, ["init", "memory", "-o", "-"])
+    assert "\nscheme: memory\n" in result.output
+
+
+def test_init_refuses_a_service_that_is_not_there() -> None:
+    result = CliRunner().invoke(main, ["init", "webdv"])
+    assert result.exit_code == 2
+    assert "did you mean 'webdav'?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("init web", "plain,webdav"), ("ch", "plain,check"), ("init ju", "plain,jumpstarter")],
+)
+def test_the_shell_completes_commands_and_schemes(words: str, expected: str) -> None:
+    environment = {
+        "_PYTEST_OPENDAL_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"pytest-opendal {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    result = CliRunner().invoke(main, prog_name="pytest-opendal", env=environment)
+    assert expected in result.output.splitlines()
+
+
+def test_every_command_explains_itself_with_examples() -> None:
+    for name in main.commands:
+        result = CliRunner().invoke(main, [name, "--help"])
+        assert "Example" in result.output
+        assert f"pytest-opendal {name} " in result.output.partition("Example")[2]
+
+
 def test_schema_describes_the_configuration_for_editors() -> None:
     result = CliRunner().invoke(main, ["schema"])
     assert result.exit_code == 0

@@ -13,7 +13,13 @@ import opendal
 import pytest
 
 import pytest_opendal
-from pytest_opendal.backends.known import check_service, known_keys, known_schemes, spelled
+from pytest_opendal.backends.known import (
+    check_service,
+    known_keys,
+    known_schemes,
+    needed_keys,
+    spelled,
+)
 
 VERSION = importlib.metadata.version("opendal")
 IS_045 = VERSION.startswith("0.45.")
@@ -190,3 +196,53 @@ def test_checking_starts_no_thread_which_would_hang_a_later_fork() -> None:
     site = Path(opendal.__file__).parent.parent
     code = "import os; list(check_service('memory', [])); print(len(os.listdir('/proc/self/task')))"
     assert _run(code, site) == "1"
+
+
+NEEDED = [
+    (scheme, key)
+    for scheme in sorted(known_schemes() or ())
+    for key in needed_keys(scheme)
+    if (None, NOT_BUILT_IN) not in _problems(scheme)
+]
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of this machine."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize(("scheme", "key"), NEEDED)
+def test_opendal_itself_refuses_a_service_without_a_key_that_we_call_needed(
+    scheme: str, key: str
+) -> None:
+    others = {other: "x" for other in needed_keys(scheme) if other != key}
+    [(missing, text)] = _problems(scheme, *others)
+    assert missing == key
+    assert text.startswith("is missing; ")
+    with pytest.raises(opendal.exceptions.ConfigInvalid):
+        opendal.AsyncOperator(scheme, **others)
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"])
+def test_a_region_may_come_from_where_opendal_looks(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [key for key, _ in _problems("s3", "bucket")] == ["region"]
+    monkeypatch.setenv(variable, "us-east-1")
+    assert _problems("s3", "bucket") == []
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_a_region_may_come_from_the_users_own_file(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").touch()
+    assert _problems("s3", "bucket") == []
+
+
+def test_a_typo_is_told_rather_than_what_is_missing_because_of_it() -> None:
+    assert [key for key, _ in _problems("webdav", "endpoitn")] == ["endpoitn"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,33 @@ _OTHER_SPELLINGS = {
 }
 _OTHER_NAMES = {"huggingface": "hf", "hf": "huggingface", "file": "fs", "https": "http"}
 
+# Without these opendal 0.45 and 0.47 refuse to make an operator, which is after the first test began.
+_NEEDED = {
+    "azblob": ("container",),
+    "cos": ("bucket",),
+    "ftp": ("endpoint",),
+    "gcs": ("bucket",),
+    "http": ("endpoint",),
+    "mongodb": ("connection_string",),
+    "mysql": ("connection_string",),
+    "obs": ("bucket",),
+    "oss": ("bucket",),
+    "postgresql": ("connection_string",),
+    "s3": ("bucket", "region"),
+    "sftp": ("endpoint",),
+    "sqlite": ("connection_string",),
+    "swift": ("endpoint",),
+    "webdav": ("endpoint",),
+}
+_WHAT_IT_IS = {
+    "bucket": "name the bucket",
+    "connection_string": "write the address of the database",
+    "container": "name the container",
+    "endpoint": "write the address of the server",
+    "region": "write the region that requests are signed for, us-east-1 on most servers of one's own",
+}
+_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE")
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceProblem:
@@ -66,10 +94,23 @@ def known_schemes() -> frozenset[str] | None:
     return None if services is None else frozenset(services)
 
 
-def known_keys(scheme: str) -> frozenset[str] | None:
-    """Return the keys that a service takes; None when that is not known."""
+def known_keys(scheme: str) -> Mapping[str, str] | None:
+    """Return the keys that a service takes with what opendal says of each; None when not known.
+
+    opendal 0.45 says nothing, which is ``""``.
+    """
     services = _services() or {}
     return services.get(spelled(scheme))
+
+
+def needed_keys(scheme: str) -> tuple[str, ...]:
+    """Return the keys without which opendal refuses a service."""
+    return _NEEDED.get(spelled(scheme), ())
+
+
+def opendal_version() -> str:
+    """Return the version of the installed opendal, without importing it."""
+    return importlib.metadata.version("opendal")
 
 
 def spelled(scheme: str) -> str:
@@ -91,15 +132,33 @@ def check_service(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem
     if problem := _scheme_problem(scheme, schemes):
         yield ServiceProblem(None, problem)
         return
-    known = known_keys(scheme) or frozenset()
-    for key in sorted(set(keys) - known):
+    known = known_keys(scheme) or {}
+    unknown = sorted(set(keys) - known.keys())
+    for key in unknown:
         problem = f"is no key of this service, which would ignore it; {did_you_mean(key, known)}"
         yield ServiceProblem(key, problem)
+    if not unknown:  # one of them may be a needed key with a typo
+        yield from _missing(scheme, keys)
+
+
+def _missing(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem]:
+    for needed in needed_keys(scheme):
+        # Other spellings hold the word: aws_region, azure_container_name.
+        given = any(needed in key for key in keys)
+        if not given and not (needed == "region" and _has_region_elsewhere()):
+            yield ServiceProblem(needed, f"is missing; {_WHAT_IT_IS[needed]}")
+
+
+def _has_region_elsewhere() -> bool:
+    """Whether opendal may find a region by itself: 0.45 reads the file, 0.47 the second variable."""
+    if any(os.environ.get(name) for name in _REGION_VARIABLES):
+        return True
+    return Path("~/.aws/config").expanduser().exists()
 
 
 def _scheme_problem(scheme: str, schemes: frozenset[str]) -> str | None:
     name = spelled(scheme)
-    version = importlib.metadata.version("opendal")
+    version = opendal_version()
     if name not in schemes:
         return f"is no service of the installed opendal {version}; {did_you_mean(name, schemes)}"
     if name not in (_built_in() or schemes):
@@ -124,7 +183,7 @@ def _built_in() -> frozenset[str] | None:
 
 
 @cache
-def _services() -> Mapping[str, frozenset[str]] | None:
+def _services() -> Mapping[str, Mapping[str, str]] | None:
     spec = importlib.util.find_spec("opendal")
     folders = spec.submodule_search_locations if spec else None
     readers = {"config.py": _from_typed_dicts, "__base.pyi": _from_overloads}
@@ -142,32 +201,38 @@ def _parsed(path: Path) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
-def _from_typed_dicts(module: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
+def _from_typed_dicts(module: ast.Module) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Yield each service of 0.47's ``opendal.config``, one TypedDict for each."""
     for record in module.body:
         if isinstance(record, ast.ClassDef):
-            fields = {
-                item.target.id: item.annotation
-                for item in record.body
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-            }
-            if scheme := _literal(fields.pop("scheme", None)):
-                yield scheme, frozenset(fields) | set(_OTHER_SPELLINGS.get(scheme, "").split())
+            fields = {name: (annotation, text) for name, annotation, text in _fields(record)}
+            annotation, _ = fields.pop("scheme", (None, ""))
+            if scheme := _literal(annotation):
+                keys = {name: text for name, (_, text) in fields.items()}
+                yield scheme, keys | dict.fromkeys(_OTHER_SPELLINGS.get(scheme, "").split(), "")
 
 
-def _from_overloads(module: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
+def _fields(record: ast.ClassDef) -> Iterator[tuple[str, ast.expr, str]]:
+    """Yield name and annotation of the fields of a TypedDict, each with the text below it."""
+    for item, following in zip(record.body, [*record.body[1:], None], strict=True):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            text = following.value if isinstance(following, ast.Expr) else None
+            yield item.target.id, item.annotation, _literal(text) or ""
+
+
+def _from_overloads(module: ast.Module) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Yield each service of 0.45's ``__base.pyi``, one overload of ``__init__`` for each."""
     for function in ast.walk(module):
         if isinstance(function, ast.FunctionDef):
             arguments = function.args.posonlyargs + function.args.args
             schemes = [scheme for one in arguments if (scheme := _literal(one.annotation))]
             for scheme in schemes:
-                yield scheme, frozenset(one.arg for one in function.args.kwonlyargs)
+                yield scheme, dict.fromkeys((one.arg for one in function.args.kwonlyargs), "")
 
 
-def _literal(annotation: ast.expr | None) -> str | None:
-    """Return the text in an annotation like ``Required[Literal["s3"]]``."""
-    for node in ast.walk(annotation) if annotation else ():
+def _literal(expression: ast.expr | None) -> str | None:
+    """Return the first text in an expression like ``Required[Literal["s3"]]``."""
+    for node in ast.walk(expression) if expression else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return node.value
     return None
