@@ -369,7 +369,8 @@ class Run:
         return self.loop.run(_remove_directories(connection, names))
 
     def _claims(self, held: Held) -> tuple[Claim, ...]:
-        if held.settings.isolation != "none" or self.process.worker == MAIN:
+        shares = held.settings.isolation == "none" and self.process.worker != MAIN
+        if not shares or _leases_its_own(held.tracker.connection):
             return ()
         now = time.time()
         return tuple(

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pytest
-
-pytest.importorskip("jumpstarter_driver_opendal", reason="Jumpstarter needs opendal 0.45")
-
 from jumpstarter.driver import Driver, export
 from jumpstarter_driver_opendal.driver import MockFlasher, MockStorageMuxFlasher, Opendal
 

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 10
-TOKEN = "token-of-the-client"
+# Of no use to anybody, but `jmp` wants to read it.
+TOKEN = "eyJhbGciOiAibm9uZSJ9.eyJzdWIiOiAidGVzdGVyIn0.x"
 OPENDAL = "jumpstarter_driver_opendal.driver.Opendal"
 
+NOT_INSTALLED = "Jumpstarter is not installed; its driver needs opendal 0.45"
+
 needs_jumpstarter = pytest.mark.skipif(
-    importlib.util.find_spec("jumpstarter_driver_opendal") is None,
-    reason="Jumpstarter is not installed; its driver needs opendal 0.45",
+    importlib.util.find_spec("jumpstarter_driver_opendal") is None, reason=NOT_INSTALLED
 )
 """Of tests that start an exporter."""
 
@@ -104,10 +106,10 @@ def jmp_run(file: Path, passphrase: str) -> Iterator[Exporter]:
 
 
 def jmp() -> str:
-    """Return Jumpstarter's command; skips where it is not installed."""
+    """Return Jumpstarter's command."""
     found = Path(sys.executable).with_name("jmp")
     if not found.exists():
-        pytest.skip("Jumpstarter's command is not installed (jumpstarter-cli)")
+        pytest.fail("there is no `jmp` beside this Python; install jumpstarter-cli")
     return str(found)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import importlib.util
 import inspect
 import json
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ import pytest
 
 from pytest_opendal import files, models, storage
 
-from contract import OPENDAL, lab_of
+import exporters
+from contract import HAS_JUMPSTARTER, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     from contract import Lab
 
-HAS_DRIVER = importlib.util.find_spec("jumpstarter_driver_opendal") is not None
-needs_driver = pytest.mark.skipif(
-    not HAS_DRIVER, reason=f"the driver needs opendal 0.45 and is not installed with {OPENDAL}"
-)
 # What only the driver's own object has: its name in the exporter's tree and its command line.
 DRIVER_ONLY = {"cli"}
 
@@ -42,7 +38,7 @@ def _driver(name: str) -> ModuleType:
 
 
 def _client_tests() -> list[str]:
-    if not HAS_DRIVER:
+    if not HAS_JUMPSTARTER:
         return []
     module = _driver("driver_test")
     return sorted(
@@ -55,7 +51,7 @@ def _client_tests() -> list[str]:
 
 
 def _examples() -> dict[str, doctest.DocTest]:
-    if not HAS_DRIVER:
+    if not HAS_JUMPSTARTER:
         return {}
     client = _driver("client").OpendalClient
     found = doctest.DocTestFinder(recurse=False)
@@ -78,13 +74,13 @@ def opendal(fs: Lab) -> Storage:
     return fs.open()
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 def test_the_driver_has_as_many_tests_and_examples_as_we_know() -> None:
     assert len(_client_tests()) == 6
     assert len(_examples()) >= 14
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 @pytest.mark.parametrize("name", _client_tests() or ["none"])
 def test_of_the_driver_passes_unchanged(name: str, opendal: Storage, tmp_path: Path) -> None:
     test: Callable[..., None] = getattr(_driver("driver_test"), name)
@@ -92,7 +88,7 @@ def test_of_the_driver_passes_unchanged(name: str, opendal: Storage, tmp_path: P
     test(**{argument: given[argument] for argument in inspect.signature(test).parameters})
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 @pytest.mark.parametrize("name", sorted(_examples()) or ["none"])
 def test_example_of_the_driver_passes_unchanged(
     name: str, opendal: Storage, tmp_path: Path
@@ -104,7 +100,7 @@ def test_example_of_the_driver_passes_unchanged(
     assert not failed, "".join(told)
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [("OpendalClient", storage.Storage), ("OpendalFile", files.StorageFile)],
@@ -123,7 +119,7 @@ def test_all_methods_are_there_with_the_same_arguments(theirs: str, ours: type) 
             assert given[: len(wanted)] == wanted, name
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 @pytest.mark.parametrize("name", ["EntryMode", "Metadata", "PresignedRequest", "Capability"])
 def test_the_models_have_the_fields_of_the_driver(name: str) -> None:
     theirs = getattr(_driver("common"), name).model_fields
@@ -133,7 +129,7 @@ def test_the_models_have_the_fields_of_the_driver(name: str) -> None:
         assert (info.serialization_alias or field) == (ours[field].serialization_alias or field)
 
 
-@needs_driver
+@exporters.needs_jumpstarter
 def test_the_metadata_has_the_json_of_the_driver(opendal: Storage, fs: Lab) -> None:
     import asyncio
 

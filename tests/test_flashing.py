@@ -10,7 +10,7 @@ import pytest
 import exporters
 from runs import Suite, output
 
-pytest.importorskip("jumpstarter_driver_opendal", reason="Jumpstarter needs opendal 0.45")
+pytest.importorskip("jumpstarter_driver_opendal", reason=exporters.NOT_INSTALLED)
 
 from pytest_opendal import errors
 from pytest_opendal.config import from_mapping

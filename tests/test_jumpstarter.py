@@ -22,7 +22,7 @@ from pytest_opendal.run import BrokenStorage, Run
 
 import exporters
 
-pytest.importorskip("jumpstarter_driver_opendal", reason="Jumpstarter needs opendal 0.45")
+pytest.importorskip("jumpstarter_driver_opendal", reason=exporters.NOT_INSTALLED)
 
 import boards
 

@@ -16,7 +16,7 @@ import pytest
 import exporters
 from runs import Suite, needs_xdist, output, section
 
-pytest.importorskip("jumpstarter_driver_opendal", reason="Jumpstarter needs opendal 0.45")
+pytest.importorskip("jumpstarter_driver_opendal", reason=exporters.NOT_INSTALLED)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,26 @@ def test_a_shell_on_tcp_keeps_the_exit_status(remote: Suite, board: Path, tmp_pa
     assert done.returncode == 1
     assert list((tmp_path / "sdcard").iterdir()) == []
     assert PASSPHRASE not in done.stdout
+
+
+def test_a_shell_that_leases_keeps_the_exit_status(
+    remote: Suite, lab: exporters.Controller, tmp_path: Path
+) -> None:
+    """A storage with a selector uses the lease of the shell, and leaves it to the shell to release."""
+    ways: dict[str, dict[str, str]] = {
+        "here": {},
+        "named": {"client": str(lab.client), "selector": "board=rpi4"},
+    }
+    cleaned = {name: {"jumpstarter": way, "retention": "none"} for name, way in ways.items()}
+    remote.several("here", **cleaned)
+    remote.write(test_it=TESTS + "\n    assert number != 3\n")
+    to = ["--client-config", str(lab.client), "--selector", "board=rpi4"]
+    both = ["--opendal-storage=here", "--opendal-storage=named"]
+    done = run_in(remote, [exporters.jmp(), "shell", *to, "--", *pytest_command(remote, *both)])
+    assert "2 failed, 14 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1
+    assert (lab.told("create"), lab.told("delete")) == (1, 1)
+    assert list((tmp_path / "board1").iterdir()) == []
 
 
 def test_a_shell_over_a_unix_socket(remote: Suite, board: Path, tmp_path: Path) -> None:
@@ -235,11 +255,27 @@ def test_a_lease_is_taken_once_and_released(
 
 
 @needs_xdist
-def test_each_worker_may_lease_its_own(
-    remote: Suite, lab: exporters.Controller, tmp_path: Path
-) -> None:
+def test_each_worker_may_lease_its_own(remote: Suite, lab: exporters.Controller) -> None:
+    """On boards of their own, what two workers write to one path at the same time is no conflict."""
     configure(remote, selector="board=rpi4", client=str(lab.client), lease="worker")
-    remote.run("-n2").assert_outcomes(passed=8)
+    remote.write(
+        test_it="""
+        import time
+        from pathlib import Path
+
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_meet(opendal, number, worker_id):
+            opendal.write_bytes("same", b"x")
+            Path(worker_id).touch()
+            while not (Path("gw0").exists() and Path("gw1").exists()):
+                time.sleep(0.01)
+        """
+    )
+    result = remote.run("-n2")
+    result.assert_outcomes(passed=2)
+    assert section(result) == []
     assert (lab.told("create"), lab.told("delete")) == (2, 2)
     assert {"board1", "board2"} == {
         line.split()[2] for line in lab.events.read_text().splitlines() if line.startswith("dial")
