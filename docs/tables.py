@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 from sphinx.util.docutils import SphinxDirective
 
-from pytest_opendal import options, settings
+from pytest_opendal import jsonreport, options, settings
 from pytest_opendal.cli import main
 
 if TYPE_CHECKING:
@@ -90,6 +90,36 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def report_tables() -> str:
+    """Return the keys of the JSON report, and of the records in it."""
+    schema = json.loads(jsonreport.schema())
+    parts = [schema["$defs"][name] for name in ("storage", "leftover", "remnants", "conflict")]
+    tables = [_report_table(schema, schema["$defs"])]
+    tables += [f"## {part['title']}\n\n{_report_table(part, schema['$defs'])}" for part in parts]
+    return "\n\n".join(tables)
+
+
+def _report_table(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    rows = []
+    for name, given in part["properties"].items():
+        shared = definitions[given["$ref"].rpartition("/")[2]] if "$ref" in given else {}
+        merged = {**shared, **given}
+        rows.append((f"`{name}`", _holds(merged), merged["description"]))
+    return table(("key", "holds", "meaning"), rows)
+
+
+def _holds(part: Mapping[str, Any]) -> str:
+    if "const" in part or "enum" in part:
+        return ", ".join(
+            f"`{json.dumps(value)}`" for value in part.get("enum", [part.get("const")])
+        )
+    types = part["type"]
+    return " or ".join(_JSON_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+
+
+_JSON_TYPES = {"string": "text", "integer": "number", "null": "`null`", "array": "list"}
+
+
 def command_help(names: Iterable[str] = ()) -> str:
     """Return what ``pytest-opendal`` says of itself, or of one of its commands."""
     command: click.Command = main
@@ -119,6 +149,14 @@ class CommandHelp(SphinxDirective):
         return self.parse_text_to_nodes(command_text(), allow_section_headings=True)
 
 
+class ReportTables(SphinxDirective):
+    """The directive ``opendal-report``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the tables."""
+        return self.parse_text_to_nodes(report_tables(), allow_section_headings=True)
+
+
 class OptionsTable(SphinxDirective):
     """The directive ``opendal-options``."""
 
@@ -140,6 +178,7 @@ class SettingsTable(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     app.add_directive("opendal-command", CommandHelp)
+    app.add_directive("opendal-report", ReportTables)
     app.add_directive("opendal-options", OptionsTable)
     app.add_directive("opendal-settings", SettingsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_opendal import config, sheet, starter
+from pytest_opendal import config, jsonreport, sheet, starter
 from pytest_opendal.backends import known
 from pytest_opendal.errors import StorageError
 from pytest_opendal.probe import probe
@@ -166,14 +166,21 @@ def _print_capabilities(probes: dict[str, Probe]) -> None:
         click.echo(line)
 
 
-@main.command()
-def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors.
+@main.command(short_help="Print the JSON Schema of the configuration, or of the report.")
+@click.option("--report", is_flag=True, help="Of what `pytest --opendal-report` writes.")
+def schema(report: bool) -> None:
+    """Print the JSON Schema of the configuration, for editors, or that of the JSON report.
 
     \b
-    Example:
+    Examples:
       pytest-opendal schema > lab.schema.json
-    and as the first line of lab.yaml, for editors with the YAML language server:
+      pytest-opendal schema --report > report.schema.json
+
+    With this as the first line of lab.yaml, editors that have the YAML language server check it
+    while it is written:
+
+    \b
       # yaml-language-server: $schema=lab.schema.json
     """
-    click.echo(json.dumps(config.json_schema(), indent=2))
+    text = jsonreport.schema() if report else json.dumps(config.json_schema(), indent=2)
+    click.echo(text.rstrip())

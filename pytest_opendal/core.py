@@ -331,6 +331,7 @@ class Operations:
             await self.connection.ask(
                 "write", resolved, self.connection.backend.write(place, data, options)
             )
+        self.tracker.written += len(data)
 
     async def write_from_path(
         self, dst: StrPath, src: StrPath, operator: Any = None, options: WriteOptions = NO_OPTIONS
@@ -385,6 +386,7 @@ class Operations:
         ):
             place = target.with_name(part.rpartition("/")[2])
             await transfer.copy_file(source, place, still_going)
+            self.tracker.written += place.stat().st_size
 
     @asynccontextmanager
     async def _beside(self, resolved: str, target: Path | None) -> AsyncIterator[str]:
@@ -450,6 +452,7 @@ class Operations:
                 async for piece in pieces:
                     still_going()
                     yield piece
+                    self.tracker.written += len(piece)
 
             async with aclosing(watched()) as all_pieces:
                 await self.connection.backend.upload(place, all_pieces, options)
@@ -464,6 +467,7 @@ class Operations:
                 await self.connection.ask(
                     "append", resolved, self.connection.backend.append(resolved, piece)
                 )
+                self.tracker.written += len(piece)
                 if not (piece := await asyncio.to_thread(source.read, transfer.PART_BYTES)):
                     return
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_opendal.conflicts import Claim, Conflict, ConflictFinder
@@ -25,10 +22,9 @@ __all__ = [
     "RunReport",
     "StorageInfo",
     "TestNote",
-    "to_json",
+    "Work",
     "user_properties",
     "verdict",
-    "write_json",
 ]
 
 
@@ -108,6 +104,21 @@ class StorageInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What tests did on one storage."""
+
+    storage: str
+    created: int = 0
+    """Resources that tests made."""
+    removed: int = 0
+    """Of those, how many the tests or the cleanup removed."""
+    written: int = 0
+    """Bytes that tests wrote from this host; not what the service copied or a device wrote."""
+    left: int = 0
+    """Bytes of the leftovers, as far as the storage told."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """All that a run tells, merged over its workers."""
 
@@ -120,6 +131,8 @@ class RunReport:
     leftovers: tuple[Leftover, ...]
     remnants: tuple[Remnants, ...]
     conflicts: tuple[Conflict, ...]
+    work: tuple[Work, ...] = ()
+    """What tests did on each storage that they used, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,8 @@ class TestNote:
     """Resources that it made."""
     removed: int = 0
     """Of those, how many it or its cleanup removed."""
+    written: int = 0
+    """Bytes that it wrote from this host."""
     leftovers: tuple[Leftover, ...] = ()
     claims: tuple[Claim, ...] = ()
     """What it held on storages that it shared with other workers (``isolation: none``)."""
@@ -154,6 +169,7 @@ class TestNote:
             self.worker,
             self.created,
             self.removed,
+            self.written,
             _pack_leftovers(self.leftovers),
             _pack_claims(self.claims),
             tuple((storage, tuple(names)) for storage, names in self.directories.items()),
@@ -163,12 +179,13 @@ class TestNote:
     @classmethod
     def from_builtins(cls, data: Any) -> TestNote:
         """Return the note that ``to_builtins`` turned into ``data``."""
-        test, worker, created, removed, leftovers, claims, directories, storages = data
+        test, worker, created, removed, written, leftovers, claims, directories, storages = data
         return cls(
             test=test,
             worker=worker,
             created=created,
             removed=removed,
+            written=written,
             leftovers=tuple(_unpack_leftovers(leftovers)),
             claims=tuple(_unpack_claims(claims)),
             directories={storage: tuple(names) for storage, names in directories},
@@ -237,8 +254,7 @@ class Collector:
         self._run_id = run_id
         self._configured = {info.name: info for info in storages}
         self._used: dict[str, StorageInfo] = {}
-        self._created = 0
-        self._removed = 0
+        self._work: dict[str, Work] = {}
         self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
         self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
@@ -246,8 +262,9 @@ class Collector:
 
     def add(self, note: TestNote) -> None:
         """Take in what one process tells about one test."""
-        self._created += note.created
-        self._removed += note.removed
+        # A note is about one storage; that of a crashed worker may be unknown here.
+        storage = note.storages[0].name if note.storages else ""
+        self._count(storage, note.created, note.removed, note.written)
         for info in note.storages:
             self._used.setdefault(info.name, info)
         for leftover in note.leftovers:
@@ -256,6 +273,12 @@ class Collector:
             names = note.directories.get(info.name, ())
             self._directories.setdefault(info, set()).update(names)
         self._add_claims(note)
+
+    def _count(self, storage: str, created: int, removed: int, written: int = 0) -> None:
+        so_far = self._work.get(storage) or Work(storage)
+        self._work[storage] = Work(
+            storage, so_far.created + created, so_far.removed + removed, so_far.written + written
+        )
 
     def _add_claims(self, note: TestNote) -> None:
         places = {info.name: f"{info.scheme} {info.location}" for info in note.storages}
@@ -294,7 +317,7 @@ class Collector:
         ]
         for key in keys:
             del self._leftovers[key]
-        self._removed += len(keys)
+        self._count(storage, 0, len(keys))
         return len(keys)
 
     def replace_leftovers(self, storage: str, leftovers: Iterable[Leftover]) -> None:
@@ -323,123 +346,25 @@ class Collector:
 
     def result(self) -> RunReport:
         """Return all that is known."""
+        work = self._work.values()
         return RunReport(
             run_id=self._run_id,
             storages=tuple((self._configured | self._used).values()),
-            created=self._created,
-            removed=self._removed,
+            created=sum(one.created for one in work),
+            removed=sum(one.removed for one in work),
             leftovers=self.leftovers(),
             remnants=tuple(found for _, found in sorted(self._remnants.items())),
             conflicts=self._finder.conflicts(),
+            work=tuple(
+                replace(one, left=self._bytes_left(one.storage)) for one in work if one.storage
+            ),
         )
+
+    def _bytes_left(self, storage: str) -> int:
+        sizes = (left.size for left in self.leftovers(storage) if left.reason is not Reason.MOVED)
+        return sum(size or 0 for size in sizes)
 
 
 def verdict(report: RunReport) -> int:
     """Return how many leftovers fail the run under ``--opendal-leftovers=error``."""
     return sum(left.reason.fails_run for left in report.leftovers)
-
-
-def to_json(report: RunReport) -> dict[str, Any]:
-    """Return the document that ``--opendal-report`` writes."""
-    return {
-        "version": 1,
-        "run_id": report.run_id,
-        "storages": [_storage_json(info) for info in report.storages],
-        "created": report.created,
-        "removed": report.removed,
-        "leftovers": [_leftover_json(left) for left in report.leftovers],
-        "remnants": [_remnants_json(found) for found in report.remnants],
-        "conflicts": [_conflict_json(conflict) for conflict in report.conflicts],
-    }
-
-
-def _storage_json(info: StorageInfo) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "scheme": info.scheme,
-        "location": info.location,
-        "opendal": info.opendal,
-    }
-
-
-def _leftover_json(left: Leftover) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "storage": left.storage,
-        "path": left.path,
-        "kind": left.kind,
-        "size": left.size,
-        "test": left.test,
-        "worker": left.worker,
-        "reason": str(left.reason),
-        "error": left.error,
-    }
-    return document | {"holds": list(left.holds)} if left.holds else document
-
-
-def _remnants_json(found: Remnants) -> dict[str, Any]:
-    return {
-        "run_id": found.run_id,
-        "started": found.started,
-        "host": found.host,
-        "storage": found.storage,
-        "count": found.count,
-    }
-
-
-def _conflict_json(conflict: Conflict) -> dict[str, Any]:
-    return {
-        "storage": conflict.storage,
-        "path": conflict.path,
-        "tests": list(conflict.tests),
-        "workers": list(conflict.workers),
-    }
-
-
-def write_json(path: str | os.PathLike[str], report: RunReport) -> None:
-    """Write the document of ``--opendal-report``; readers never see half of it.
-
-    Raises:
-        OSError: it cannot be written; the message is one line that names the path.
-    """
-    target = Path(path)
-    text = "".join(_json_text(to_json(report)))
-    try:
-        if _is_special(target):
-            target.write_text(text, encoding="utf-8")
-        else:
-            _replace(Path(os.path.realpath(target)), text)
-    except OSError as error:
-        msg = f"cannot write the opendal report {target}: {error.strerror or error}"
-        raise OSError(msg) from error
-
-
-def _json_text(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield JSON with one record a line: to grep and to compare, and far quicker than indent."""
-    import json
-
-    separator = "{"
-    for key, value in document.items():
-        yield f"{separator}\n  {json.dumps(key)}: "
-        separator = ","
-        if isinstance(value, list) and value:
-            yield "[\n    " + ",\n    ".join(map(json.dumps, value)) + "\n  ]"
-        else:
-            yield json.dumps(value)
-    yield "\n}\n"
-
-
-def _is_special(path: Path) -> bool:
-    # /dev/stdout and pipes are written to; as root, a replace would destroy the device.
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise

@@ -397,7 +397,7 @@ class Run:
     def _end_keeper(self, keeper: Tracker) -> TestNote:
         note = self._end_tracker(keeper, failed=False)
         left = tuple(left for left in note.leftovers if left.reason is Reason.FAILED)
-        return replace(note, created=0, removed=0, leftovers=left)
+        return replace(note, created=0, removed=0, written=0, leftovers=left)
 
     def _end_tracker(self, tracker: Tracker, *, failed: bool) -> TestNote:
         keep = reason_to_keep(tracker.opened.retention, failed=failed)
@@ -413,6 +413,7 @@ class Run:
             worker=self.process.worker,
             created=tracker.created_count,
             removed=max(0, tracker.created_count - len(outcome.leftovers)),
+            written=tracker.written,
             leftovers=outcome.leftovers,
             claims=claims,
             directories={storage: outcome.directories} if outcome.directories else {},

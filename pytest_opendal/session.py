@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import markers, recovery, report, terminal
+from pytest_opendal import jsonreport, markers, recovery, report, terminal
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
@@ -384,7 +384,7 @@ class Session:
     def _write_report(self) -> None:
         if self._options.report is not None and self._result is not None:
             try:
-                report.write_json(self._options.report, self._result)
+                jsonreport.write_json(self._options.report, self._result)
             except OSError as error:
                 self._problem = str(error)
 

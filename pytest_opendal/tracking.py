@@ -74,6 +74,8 @@ class Tracker:
         self.record = ledger.record
         self.area = area
         self.created_count = 0
+        self.written = 0
+        """Bytes that were written through this object; of a stream that broke off too."""
         self.claims: dict[str, float] = {}
         """When each file was first created, seconds since the epoch; directories are shared."""
         self._enter = enter

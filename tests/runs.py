@@ -10,11 +10,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 # Loaded here, so that a run inside this process does not load native modules a second time.
 import pytest_opendal.backends.local
 import pytest_opendal.session  # noqa: F401
+from pytest_opendal import jsonreport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -97,9 +99,10 @@ class Suite:
         )
 
     def report(self) -> dict[str, Any]:
-        """Return what ``--opendal-report=report.json`` wrote."""
+        """Return what ``--opendal-report=report.json`` wrote, which is what its schema says."""
         text = (self.pytester.path / "report.json").read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
+        jsonschema.validate(document, json.loads(jsonreport.schema()))
         return document
 
     def left(self, root: Path | None = None) -> list[str]:

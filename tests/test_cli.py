@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from pytest_opendal import jsonreport
 from pytest_opendal.cli import main
 
 import servers
@@ -142,3 +143,8 @@ def test_schema_describes_the_configuration_for_editors() -> None:
     result = CliRunner().invoke(main, ["schema"])
     assert result.exit_code == 0
     assert "storages" in json.dumps(json.loads(result.output))
+
+
+def test_schema_describes_the_report_too() -> None:
+    result = CliRunner().invoke(main, ["schema", "--report"])
+    assert json.loads(result.output) == json.loads(jsonreport.schema())

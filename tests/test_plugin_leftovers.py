@@ -83,6 +83,10 @@ def _check_report(report: dict[str, Any], worker: str, root: Path) -> None:
         "scheme": "fs",
         "location": str(root),
         "opendal": None,
+        "created": 3,
+        "removed": 1,
+        "bytes_written": 6,
+        "bytes_left": 5,
     }
     assert (report["created"], report["removed"]) == (3, 1)
     for left in report["leftovers"]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import stat
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,14 +18,10 @@ from pytest_opendal.report import (
     RunReport,
     StorageInfo,
     TestNote,
-    to_json,
+    Work,
     user_properties,
     verdict,
-    write_json,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SDCARD = StorageInfo("sdcard", "fs", "/srv/lab/sdcard", "0.47.12")
 RESULTS = StorageInfo("results", "s3", "http://127.0.0.1:9000/lab", "0.47.12")
@@ -60,6 +53,7 @@ FULL_NOTE = TestNote(
     worker="gw1",
     created=7,
     removed=2,
+    written=4096,
     leftovers=(
         leftover("b.bin"),
         leftover("a.bin", size=None),
@@ -122,6 +116,16 @@ def test_the_properties_of_a_test_name_its_leftovers() -> None:
 
 class TestCollector:
     """The merging of notes."""
+
+    def test_work_is_counted_per_storage(self) -> None:
+        collector = Collector("run-1", [SDCARD, RESULTS])
+        collector.add(note(created=3, removed=3, written=30, storages=(SDCARD,)))
+        kept = (leftover("a", size=7), leftover("m", size=99, reason=Reason.MOVED))
+        collector.add(note(*kept, created=2, removed=1, written=12, storages=(SDCARD,)))
+        collector.add(note(created=1, removed=1, written=5, storages=(RESULTS,)))
+        result = collector.result()
+        assert result.work == (Work("sdcard", 5, 4, 42, 7), Work("results", 1, 1, 5, 0))
+        assert (result.created, result.removed) == (6, 5)
 
     def test_a_run_without_notes_tells_nothing(self) -> None:
         assert Collector("run-1", [SDCARD]).result() == RunReport(
@@ -221,19 +225,6 @@ class TestCollector:
         assert collector.result().conflicts == ()
 
 
-def report(*leftovers: Leftover) -> RunReport:
-    """Return a report with something in every part."""
-    return RunReport(
-        run_id="run-1",
-        storages=(SDCARD,),
-        created=3,
-        removed=1,
-        leftovers=leftovers,
-        remnants=(Remnants("run-0", "2025-01-01T00:00:00+00:00", "lab-3", "sdcard", 12),),
-        conflicts=(Conflict("sdcard", "x", ("t::a", "t::b"), ("gw0", "gw1")),),
-    )
-
-
 @pytest.mark.parametrize(
     ("reason", "count"),
     [
@@ -247,119 +238,8 @@ def report(*leftovers: Leftover) -> RunReport:
     ],
 )
 def test_which_leftovers_fail_a_run(reason: Reason, count: int) -> None:
-    """Remnants and conflicts, which the report also has, never do."""
-    assert verdict(report(leftover(reason=reason))) == count
-
-
-class TestJson:
-    """The document of ``--opendal-report``."""
-
-    def test_it_has_exactly_the_documented_keys(self) -> None:
-        failed = leftover("b", reason=Reason.FAILED, error="PermissionDenied: b")
-        foreign = leftover("logs", kind="dir", size=None, reason=Reason.FOREIGN, holds=("logs/x",))
-        assert to_json(report(failed, foreign)) == {
-            "version": 1,
-            "run_id": "run-1",
-            "storages": [
-                {
-                    "name": "sdcard",
-                    "scheme": "fs",
-                    "location": "/srv/lab/sdcard",
-                    "opendal": "0.47.12",
-                }
-            ],
-            "created": 3,
-            "removed": 1,
-            "leftovers": [
-                {
-                    "storage": "sdcard",
-                    "path": "b",
-                    "kind": "file",
-                    "size": 1,
-                    "test": "t.py::test_a",
-                    "worker": "gw0",
-                    "reason": "delete failed",
-                    "error": "PermissionDenied: b",
-                },
-                {
-                    "storage": "sdcard",
-                    "path": "logs",
-                    "kind": "dir",
-                    "size": None,
-                    "test": "t.py::test_a",
-                    "worker": "gw0",
-                    "reason": "holds files of others",
-                    "error": None,
-                    "holds": ["logs/x"],
-                },
-            ],
-            "remnants": [
-                {
-                    "run_id": "run-0",
-                    "started": "2025-01-01T00:00:00+00:00",
-                    "host": "lab-3",
-                    "storage": "sdcard",
-                    "count": 12,
-                }
-            ],
-            "conflicts": [
-                {
-                    "storage": "sdcard",
-                    "path": "x",
-                    "tests": ["t::a", "t::b"],
-                    "workers": ["gw0", "gw1"],
-                }
-            ],
-        }
-
-    def test_the_file_holds_the_document_with_one_record_a_line(self, tmp_path: Path) -> None:
-        path = tmp_path / "new" / "deep" / "report.json"
-        left = report(leftover("ü\udcff"), leftover("b"))
-        write_json(path, left)
-        text = path.read_text(encoding="utf-8")
-        assert json.loads(text) == to_json(left)
-        assert sum('"path": ' in line for line in text.splitlines()) == 3
-        assert list(path.parent.iterdir()) == [path]
-
-    def test_an_empty_report_is_a_document_too(self, tmp_path: Path) -> None:
-        empty = Collector("run-1").result()
-        write_json(tmp_path / "r.json", empty)
-        assert json.loads((tmp_path / "r.json").read_text()) == to_json(empty)
-
-    def test_an_old_report_is_replaced_with_the_rights_of_any_new_file(
-        self, tmp_path: Path
-    ) -> None:
-        path, other = tmp_path / "r.json", tmp_path / "other"
-        path.write_text("old")
-        other.touch()
-        write_json(str(path), report())
-        assert json.loads(path.read_text())["run_id"] == "run-1"
-        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
-
-    def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
-        (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
-        write_json(tmp_path / "link.json", report())
-        assert (tmp_path / "link.json").is_symlink()
-        assert json.loads((tmp_path / "real.json").read_text())["version"] == 1
-
-    @pytest.mark.skipif(sys.platform == "win32", reason="a named pipe stands for a device")
-    def test_a_device_is_written_to_and_stays(self, tmp_path: Path) -> None:
-        pipe = tmp_path / "pipe"
-        os.mkfifo(pipe)
-        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            write_json(pipe, report())
-            assert json.loads(os.read(reader, 65536))["run_id"] == "run-1"
-        finally:
-            os.close(reader)
-        assert pipe.is_fifo()
-
-    @pytest.mark.parametrize("bad", ["", "file/report.json"], ids=["directory", "below a file"])
-    def test_what_cannot_be_written_is_one_line_and_leaves_nothing(
-        self, tmp_path: Path, bad: str
-    ) -> None:
-        (tmp_path / "file").write_text("keep")
-        with pytest.raises(OSError, match=r"\Acannot write the opendal report .+: .+\Z"):
-            write_json(tmp_path / bad, report())
-        assert list(tmp_path.iterdir()) == [tmp_path / "file"]
-        assert not [p for p in tmp_path.parent.iterdir() if p.name.endswith(".tmp")]
+    """Remnants, which the report also has, never do."""
+    collector = Collector("run-1")
+    collector.add_leftover(leftover(reason=reason))
+    collector.add_remnants([Remnants("run-0", "2025-01-01", "lab-3", "sdcard", 12)])
+    assert verdict(collector.result()) == count
