@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +14,12 @@ from pytest_opendal import config, options
 from pytest_opendal.backends import known
 
 import exporters
+from pages import PAGES, ROOT, blocks, write_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.yaml")])
 OLD = metadata.version("opendal").startswith("0.45.")
 
 
@@ -28,33 +27,23 @@ def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def _blocks(page: Path, language: str) -> list[str]:
-    """Return the fenced blocks of a page; a YAML file is one."""
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".yaml":
-        return [text] if language == "yaml" else []
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
 def _pages_with(language: str) -> pytest.MarkDecorator:
-    pages = [page for page in PAGES if _blocks(page, language)]
+    pages = [page for page in PAGES if blocks(page, language)]
     return pytest.mark.parametrize("page", pages, ids=_name)
 
 
 @_pages_with("python")
 def test_python_blocks_run(page: Path, pytester: pytest.Pytester) -> None:
     """Each block is a module; on the embedded storage, or on two when it names ``results``."""
-    blocks = _blocks(page, "python")
-    for number, block in enumerate(blocks):
-        name = "conftest" if block.startswith("# conftest.py") else f"test_block_{number}"
-        pytester.path.joinpath(f"{name}.py").write_text(block, encoding="utf-8")
+    sources = blocks(page, "python")
+    write_modules(pytester.path, sources)
 
-    arguments = _two_storages(pytester) if '"results"' in "".join(blocks) else []
+    arguments = _two_storages(pytester) if '"results"' in "".join(sources) else []
     result = pytester.runpytest("-W", "error", "--strict-markers", *arguments)
 
     outcomes = result.parseoutcomes()
     assert set(outcomes) <= {"passed", "skipped"}
-    assert sum(outcomes.values()) == "".join(blocks).count("def test_")
+    assert sum(outcomes.values()) == "".join(sources).count("def test_")
     assert "opendal leftovers" not in result.stdout.str()
 
 
@@ -64,8 +53,8 @@ def test_suites_for_jumpstarter_run_too(
 ) -> None:
     """Blocks of the language ``py`` use Jumpstarter's own fixture, as inside of `jmp shell`."""
     pytest.importorskip("jumpstarter_testing", reason="the environment neighbours tries this one")
-    blocks = _blocks(ROOT / "docs" / "how-to" / "migrate.md", "py")
-    pytester.makepyfile(**{f"test_block_{number}": block for number, block in enumerate(blocks)})
+    sources = blocks(ROOT / "docs" / "how-to" / "migrate.md", "py")
+    write_modules(pytester.path, sources)
     lab = {"jumpstarter": {"driver": "dut.storage"}, "retention": "none"}
     pytester.path.joinpath("lab.yaml").write_text(json.dumps(lab), encoding="utf-8")
     composite = "jumpstarter_driver_composite.driver.Composite"
@@ -80,7 +69,7 @@ def test_suites_for_jumpstarter_run_too(
             monkeypatch.setenv(name, value)
         result = pytester.runpytest_subprocess("--opendal-config=lab.yaml")
 
-    result.assert_outcomes(passed=len(blocks))
+    result.assert_outcomes(passed=len(sources))
     assert not list((tmp_path / "board").iterdir())
 
 
@@ -97,7 +86,7 @@ def _two_storages(pytester: pytest.Pytester) -> list[str]:
 
 @_pages_with("yaml")
 def test_yaml_blocks_load(page: Path, tmp_path: Path) -> None:
-    for block in _blocks(page, "yaml"):
+    for block in blocks(page, "yaml"):
         file = tmp_path / "lab.yaml"
         file.write_text(block, encoding="utf-8")
         environment = dict.fromkeys(re.findall(r"\$\{env:(\w+)", block), "http://127.0.0.1:9")
@@ -108,7 +97,7 @@ def test_yaml_blocks_load(page: Path, tmp_path: Path) -> None:
 @_pages_with("toml")
 def test_toml_blocks_hold_known_keys(page: Path) -> None:
     keys = {option.ini for option in options.TABLE}
-    for block in _blocks(page, "toml"):
+    for block in blocks(page, "toml"):
         assert tomllib.loads(block)["tool"]["pytest"]["ini_options"].keys() <= keys
 
 
@@ -131,9 +120,9 @@ def test_the_picture_in_the_readme_is_what_the_quick_start_prints(
 ) -> None:
     """But for what differs by machine; the log tells of a failure there."""
     readme = ROOT / "README.md"
-    (block,) = _blocks(readme, "python")
-    (lab,) = _blocks(readme, "yaml")
-    (picture,) = _blocks(readme, "text")
+    (block,) = blocks(readme, "python")
+    (lab,) = blocks(readme, "yaml")
+    (picture,) = blocks(readme, "text")
     test = block.removeprefix("# test_boot.py\n").replace("passed", "FAILED", 1)
     pytester.path.joinpath("test_boot.py").write_text(test, encoding="utf-8")
     pytester.path.joinpath("lab.yaml").write_text(lab, encoding="utf-8")
