@@ -135,6 +135,8 @@ class Cleaner:
         try:
             if self._silence is not None:
                 raise self._silence
+            # The configuration may protect since what a run that died made.
+            self._connection.refuse_protected("delete", name)
             return await removal
         except errors.StorageError as error:
             if isinstance(error, UNREACHABLE):

@@ -14,7 +14,8 @@ from pytest_opendal.backends import known
 from pytest_opendal.errors import StorageError
 from pytest_opendal.probe import probe
 from pytest_opendal.process import Process
-from pytest_opendal.recovery import private_directory
+from pytest_opendal.reap_command import reap
+from pytest_opendal.remnants import private_directory
 from pytest_opendal.run import Hooks, Run
 
 if TYPE_CHECKING:
@@ -184,3 +185,6 @@ def schema(report: bool) -> None:
     """
     text = jsonreport.schema() if report else json.dumps(config.json_schema(), indent=2)
     click.echo(text.rstrip())
+
+
+main.add_command(reap)

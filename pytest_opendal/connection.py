@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.paths import parents
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
@@ -92,6 +94,13 @@ class Connection:
         if reason.startswith(place):
             return kind(reason)
         return kind(f"{place} {path!r}: {reason}" if path else f"{place}: {reason}")
+
+    def refuse_protected(self, operation: str, name: str) -> None:
+        """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it."""
+        for pattern in self.settings.protect:
+            if any(fnmatchcase(place, pattern.strip("/")) for place in (name, *parents(name))):
+                reason = f"protected by {pattern!r} in the configuration"
+                raise self.error(errors.Protected, operation, name, reason)
 
     async def capability(self) -> Capability:
         """Return what the service can do."""

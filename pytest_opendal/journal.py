@@ -11,6 +11,7 @@ holds a credential.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_opendal import errors
 from pytest_opendal.paths import below, parents
 from pytest_opendal.pathtree import PathTree
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SUFFIX = ".journal"
+LOCK_SUFFIX = ".lock"
 
 Kind = Literal["file", "dir", "tree"]
 """What a record entry is: a file, a directory, or a directory with all that is below it."""
@@ -206,25 +209,73 @@ class Journal:
         record = self._records[number] = Record(opened)
         return Ledger(self, number, record)
 
+    @classmethod
+    def inherit(cls, path: Path) -> Journal:
+        """Continue the journal of a dead process, whose lock the caller holds until it is closed.
+
+        So what is removed now is noted, and a later reap does not touch what others put there since.
+
+        Raises:
+            UnreadableJournal: it cannot be read to its end.
+            OSError: the file cannot be opened.
+        """
+        replayed = replay(path)
+        if replayed.damaged:
+            text = f"is damaged in {replayed.damaged} of its lines, left alone"
+            raise UnreadableJournal(f"{path}: {text}")
+        header = replayed.header
+        inherited = cls(path.parent, header.run_id, header.worker, header.started)
+        inherited._path = path
+        inherited._records = replayed.numbered
+        inherited._fd = _opened_again(path)
+        return inherited
+
+    def ledgers(self) -> list[Ledger]:
+        """Return the records in which something is outstanding, to go on with them."""
+        return [
+            Ledger(self, number, record, opened=True) for number, record in self._records.items()
+        ]
+
     def write(self, events: Iterable[Event]) -> None:
-        """Append events with one write; it reaches the kernel before this returns."""
-        if self._fd is None:
-            self._open()
+        """Append events with one write; it reaches the kernel before this returns.
+
+        Raises:
+            StorageError: the journal cannot be written; what would be created must not be.
+        """
+        self.begin()
         assert self._fd is not None
-        os.write(self._fd, b"".join(_line(event) for event in events))
+        try:
+            _append(self._fd, b"".join(_line(event) for event in events))
+        except OSError as error:
+            text = f"cannot write the journal {self._path}: {error.strerror or error}"
+            raise errors.StorageError(f"{text}; nothing is created that is not noted") from error
+
+    def begin(self) -> None:
+        """Make the file and hold its lock, which tells others that this process lives.
+
+        Raises:
+            ConfigInvalid: it cannot be made.
+        """
+        try:
+            if self._fd is None:
+                self._open()
+        except OSError as error:
+            text = f"cannot make the journal {self._path}: {error.strerror or error}"
+            remedy = "set the ini key opendal_journal_dir to a directory that can be written"
+            raise errors.ConfigInvalid(f"{text}; {remedy}") from error
 
     def _open(self) -> None:
         # The lock is taken before the journal has its name, so nobody ever sees an unlocked journal
         # of a living process.
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = lock_of(self._path)
-        self._lock.acquire(blocking=False)
-        beside = self._path.with_suffix(".new")
-        self._fd = os.open(
-            beside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        os.write(self._fd, _line(_header_fields(self._header)))
-        beside.rename(self._path)
+        lock = lock_of(self._path)
+        lock.acquire(blocking=False)
+        try:
+            self._fd = _begun(self._path, self._header)
+        except OSError:
+            lock.release()
+            raise
+        self._lock = lock
 
     def close(self) -> None:
         """Drop the lock; the journal stays only when something in it is still outstanding."""
@@ -234,19 +285,22 @@ class Journal:
         self._fd = None
         if all(record.is_empty() for record in self._records.values()):
             remove(self._path)
-        assert self._lock is not None
-        self._lock.release()
-        if not self._path.exists():
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
+            if not self._path.exists():
+                Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
 class Ledger:
     """The record of one storage object together with its lines in the journal."""
 
-    def __init__(self, journal: Journal, number: int, record: Record) -> None:
+    def __init__(
+        self, journal: Journal, number: int, record: Record, *, opened: bool = False
+    ) -> None:
+        """Begin; ``opened``: the journal tells already which storage object it is."""
         self._journal = journal
         self._number = number
-        self._opened = False
+        self._opened = opened
         self.record = record
 
     def note(self, *events: Event, quietly: bool = False) -> None:
@@ -286,10 +340,15 @@ class Replayed:
     """A journal as read back."""
 
     header: Header
-    records: tuple[Record, ...]
-    """Those with something outstanding."""
+    numbered: dict[int, Record]
+    """Those with something outstanding, by their number in the journal."""
     damaged: int
     """Lines that could not be read, a torn last one not counted."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Those with something outstanding."""
+        return tuple(self.numbered.values())
 
 
 class UnreadableJournal(Exception):
@@ -313,9 +372,11 @@ def replay(path: Path) -> Replayed:
             records.setdefault(event[1], Record()).apply(event)
         except (ValueError, LookupError, TypeError):
             damaged += 1
-    outstanding = tuple(
-        record for _, record in sorted(records.items()) if record.opened and not record.is_empty()
-    )
+    outstanding = {
+        number: record
+        for number, record in sorted(records.items())
+        if record.opened and not record.is_empty()
+    }
     return Replayed(header, outstanding, damaged)
 
 
@@ -340,11 +401,39 @@ def _line(event: Iterable[Any]) -> bytes:
     return json.dumps(list(event), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
+def _begun(path: Path, header: Header) -> int:
+    """Make a journal under its name once its header is in it; returns the open file."""
+    beside = path.with_suffix(".new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(beside, flags, 0o600)
+    try:
+        _append(fd, _line(_header_fields(header)))
+        beside.rename(path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _append(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    if written < len(data):  # the disk is full; half a line would damage the next one
+        os.ftruncate(fd, os.fstat(fd).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _opened_again(path: Path) -> int:
+    """Open a journal to go on with it; what is left of a torn last line is cut off."""
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    os.ftruncate(fd, path.read_bytes().rfind(b"\n") + 1)
+    return fd
+
+
 def lock_of(path: Path) -> FileLock:
     """Return the lock that a process holds on its journal; the kernel drops it when it dies."""
     from filelock import FileLock
 
-    return FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
+    return FileLock(path.with_suffix(LOCK_SUFFIX), mode=0o600, thread_local=False)
 
 
 def remove(path: Path) -> None:

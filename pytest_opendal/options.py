@@ -105,6 +105,7 @@ TABLE: tuple[Option, ...] = (
     Option(
         "timeout", "seconds", "seconds before an operation on a storage fails", metavar="SECONDS"
     ),
+    Option("reap", "switch", "remove what runs that died left, before the first test"),
     Option("details", "switch", "list every leftover in the summary"),
     Option("journal_dir", "path", "directory for the journals of running processes", ini_only=True),
 )
@@ -126,6 +127,8 @@ class Options:
     """File for the JSON report."""
     timeout: float | None = None
     """Seconds before an operation fails."""
+    reap: bool = False
+    """Remove what runs that died left, before the first test."""
     details: bool = False
     """List every leftover in the summary."""
     journal_dir: Path | None = None

@@ -31,6 +31,8 @@ _PART_KEYS = (
     "tree",
     "root",
 )
+# An address with a credential in it.
+_SECRET_PLACES = ("connection_string",)
 _LOCAL_PLACE = {
     "fs": "root",
     "compfs": "root",
@@ -52,11 +54,15 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "..."
+"""Stands for an address that may hold a credential; it equals no other."""
+
+EMBEDDED = "embedded"
+"""Key in the identity of a storage in pytest's own temp tree, which pytest removes sometime."""
 
 
 def place(kwargs: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments that tell which place it is; addresses without userinfo."""
-    found = {}
+    found = {key: HIDDEN for key in _SECRET_PLACES if key in kwargs}
     for key, value in sorted(kwargs.items()):
         other = _OTHER_SPELLING.fullmatch(key)
         name = other[1] if other else key
@@ -79,6 +85,15 @@ def location(scheme: str, kwargs: Mapping[str, str]) -> str:
     return start + separator + "/".join(parts)
 
 
+def described(identity: Mapping[str, str]) -> str:
+    """Return scheme and location of an identity, for people."""
+    scheme = identity.get("scheme", "")
+    if scheme != "jumpstarter":
+        return f"{scheme}, {location(scheme, identity)}"
+    parts = [f"{key} {value}" for key, value in sorted(identity.items()) if key != "scheme"]
+    return ", ".join([scheme, *parts])
+
+
 def public_address(text: str) -> str:
     """Return an address, or several separated by commas, without userinfo, query and fragment."""
     parts = text.split(",")
@@ -93,6 +108,17 @@ def _public_part(text: str) -> str:
     if match is None or "@" in match["end"] or (rest and rest[0] not in "?#") or "@" in rest:
         return HIDDEN  # a password with a slash, a question mark or the like in it
     return (match["start"] or "") + match["end"]
+
+
+def is_told(identity: Mapping[str, str]) -> bool:
+    """Whether an identity tells which place it is, so that it can be found again later.
+
+    An account that only a credential names is not told, and neither is a hidden address.
+    """
+    hidden = any(HIDDEN in value.split(",") for value in identity.values())
+    return not hidden and (
+        identity.get("scheme") in _LOCAL_PLACE or bool(identity.keys() - {"scheme", "root"})
+    )
 
 
 def absolute(text: str, base: Path) -> str:

@@ -87,7 +87,7 @@ class State:
     def is_asked_for(self) -> bool:
         """Whether the run itself names a configuration or asks for something."""
         chosen = self.options
-        return bool(chosen.config or chosen.report or os.environ.get("OPENDAL_TEST"))
+        return bool(chosen.config or chosen.report or chosen.reap or os.environ.get("OPENDAL_TEST"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+AREAS = "pytest-opendal"
+"""Directory of all isolation areas below a storage's root; those of a run are in one with its id."""
+
 MAIN = "main"
 MISTAKE = "opendal_mistake"
 """Where in its output a worker tells of a mistake in the configuration."""
+
+
+_STARTED = "%Y%m%dT%H%M%S"
+_RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Process:
     def new(cls) -> Process:
         """Return the process that begins a run now."""
         now = datetime.now(UTC)
-        return cls(f"{now:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}", now.isoformat(timespec="seconds"))
+        return cls(f"{now:{_STARTED}}-{os.urandom(3).hex()}", now.isoformat(timespec="seconds"))
 
 
 def tell_mistake(config: Any, text: str) -> None:
@@ -37,3 +45,13 @@ def tell_mistake(config: Any, text: str) -> None:
     """
     if hasattr(config, "workeroutput"):
         config.workeroutput[MISTAKE] = text
+
+
+def started_of(run_id: str) -> datetime | None:
+    """Return when the run of an id started, None where it is no id of a run."""
+    if _RUN_ID.fullmatch(run_id) is None:
+        return None
+    try:
+        return datetime.strptime(run_id.partition("-")[0], _STARTED).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,25 +1,21 @@
-"""Taking over what other processes left: crashed workers of this run, and runs that died before."""
+"""Taking over what crashed workers of this run left."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_opendal import errors, journal
+from pytest_opendal import errors, journal, remnants
 from pytest_opendal.cleanup import Outcome, reason_to_keep
-from pytest_opendal.paths import below
 from pytest_opendal.report import Leftover, Reason, TestNote
-from pytest_opendal.run import AREAS, PLACE, SHARED, info_of
+from pytest_opendal.run import PLACE, SHARED, info_of
 from pytest_opendal.settings import StorageSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
 
-    from pytest_opendal.journal import Opened, Record
+    from pytest_opendal.journal import Ledger, Opened, Record
     from pytest_opendal.report import Collector, StorageInfo
     from pytest_opendal.run import Run
 
@@ -29,47 +25,10 @@ _LOCK_SECONDS = 5.0
 Keep = Callable[[str], "Reason | None"]
 """Given the retention of a record, return why it is kept, None when it is removed."""
 
-_DEPTH_OF_WORKERS = 2
-
-
-def private_directory() -> Path:
-    """Return the place for journals when pytest's cache is off, in the system's temp directory.
-
-    Raises:
-        ConfigInvalid: somebody else has put something there.
-    """
-    place = Path(tempfile.gettempdir()) / f"pytest-opendal-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    found = place.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or place.is_symlink():
-        remedy = "remove it, or set the ini key opendal_journal_dir"
-        raise errors.ConfigInvalid(f"{place}: is not a private directory of this user; {remedy}")
-    return place
-
-
-def journals(directory: Path, run_id: str = "") -> list[Path]:
-    """Return the journals in a directory, of one run or of all."""
-    prefix = f"{run_id}-" if run_id else ""
-    return sorted(directory.glob(f"{prefix}*{journal.SUFFIX}"))
-
-
-@contextmanager
-def seized(path: Path, seconds: float = 0) -> Iterator[bool]:
-    """Yield whether the journal's process is dead, and hold its lock meanwhile."""
-    from filelock import Timeout
-
-    lock = journal.lock_of(path)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield path.exists()
-    finally:
-        lock.release()
-        if not path.exists():
-            Path(lock.lock_file).unlink(missing_ok=True)
+NOT_CONFIGURED = (
+    "its storage is not in this run's configuration; it stays in the journal, for "
+    "pytest-opendal reap FILE with a configuration that names it"
+)
 
 
 class Recovery:
@@ -104,12 +63,12 @@ class Recovery:
             run_id: this run.
             ended: workers that came to a normal end; what they could not remove waits for a reap.
         """
-        for path in journals(directory, run_id):
+        for path in remnants.journals(directory, run_id):
             worker = path.stem.removeprefix(f"{run_id}-")
             if worker in {*ended, self._run.process.worker}:
                 continue
             keep = self._keep_shared if worker.endswith(SHARED) else _keep_of_crashed
-            with seized(path, _LOCK_SECONDS) as is_dead:
+            with remnants.seized(path, _LOCK_SECONDS) as is_dead:
                 if is_dead:
                     self._recover(path, keep)
 
@@ -118,26 +77,27 @@ class Recovery:
 
     def _recover(self, path: Path, keep: Keep) -> None:
         try:
-            replayed = journal.replay(path)
-        except (journal.UnreadableJournal, OSError):
-            return  # left alone
-        results = [self._clean(record, path, keep) for record in replayed.records]
-        if all(results) and not replayed.damaged:
-            journal.remove(path)
+            inherited = journal.Journal.inherit(path)
+        except (journal.UnreadableJournal, OSError) as error:
+            self._collector.leave_alone(str(error))
+            return
+        for ledger in inherited.ledgers():
+            self._clean(ledger, keep)
+        inherited.close()
 
-    def _clean(self, record: Record, path: Path, keep: Keep) -> bool:
-        """Clean up one record and tell what is left; whether nothing is outstanding afterwards."""
-        opened = record.opened
-        assert opened is not None
+    def _clean(self, ledger: Ledger, keep: Keep) -> None:
+        """Clean up one record and tell what is left."""
+        opened = remnants.opened_of(ledger.record)
         settings = matching(self._storages, opened)
         created = sum(
-            not (entry.existed or _is_shared(name)) for name, entry in record.created.items()
+            not (entry.existed or remnants.is_shared(name))
+            for name, entry in ledger.record.created.items()
         )
-        outcome = self._outcome(settings, record, path, keep)
+        outcome = self._outcome(settings, ledger, keep)
         leftovers = tuple(
             left
             for left in outcome.leftovers
-            if left.reason is Reason.FAILED or not _is_shared(left.path)
+            if left.reason is Reason.FAILED or not remnants.is_shared(left.path)
         )
         note = TestNote(
             test=opened.test,
@@ -149,19 +109,15 @@ class Recovery:
             storages=(info_of(settings),) if settings else (),
         )
         self._collector.add(note)
-        return not outcome.failed
 
-    def _outcome(
-        self, settings: StorageSettings | None, record: Record, path: Path, keep: Keep
-    ) -> Outcome:
+    def _outcome(self, settings: StorageSettings | None, ledger: Ledger, keep: Keep) -> Outcome:
         if settings is None:
-            return _untouched(record, "its storage is not in this run's configuration")
-        assert record.opened is not None
-        reason = keep(record.opened.retention)
+            return untouched(ledger.record, NOT_CONFIGURED)
+        reason = keep(remnants.opened_of(ledger.record).retention)
         try:
-            return self._run.clean(settings, record, path.with_suffix(".saved"), reason)
+            return self._run.clean(settings, ledger, reason)
         except errors.StorageError as error:
-            return _untouched(record, str(error))
+            return untouched(ledger.record, str(error))
 
     def retry_directories(self) -> None:
         """Remove directories that a test left because another test's files were in them then."""
@@ -183,13 +139,18 @@ def _keep_of_crashed(retention: str) -> Reason | None:
 
 def matching(storages: Iterable[StorageSettings], opened: Opened) -> StorageSettings | None:
     """Return the storage that is the same place; a directory of this host is always known."""
-    # Of several exporters that the settings may lead to, the run finds out which it has.
-    identity = {key: value for key, value in opened.identity.items() if key != PLACE}
+    identity = identity_of(opened)
     same = [settings for settings in storages if settings.identity == identity]
     same.sort(key=lambda settings: settings.name != opened.storage)
     if same:
         return same[0]
     return _here(opened.storage, identity.get("scheme", ""), identity.get("root", ""))
+
+
+def identity_of(opened: Opened) -> dict[str, str]:
+    """Return the identity that the settings had."""
+    # Of several exporters that they may lead to, the run finds out which it has.
+    return {key: value for key, value in opened.identity.items() if key != PLACE}
 
 
 def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
@@ -198,28 +159,26 @@ def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
     return StorageSettings(name=name, scheme="fs", kwargs={"root": root})
 
 
-def _is_shared(name: str) -> bool:
-    """Whether it is a worker's area or a directory above: those are no resources of a test."""
-    return below(name, AREAS) and name.count("/") <= _DEPTH_OF_WORKERS
-
-
-def _untouched(record: Record, error: str) -> Outcome:
+def untouched(record: Record, error: str) -> Outcome:
     """Return the outcome of a cleanup that could not even begin."""
-    opened = record.opened
-    assert opened is not None
+    opened = remnants.opened_of(record)
     return Outcome(
         tuple(
             Leftover(
                 storage=opened.storage,
                 path=name,
-                kind="file" if entry.kind == "file" else "dir",
+                kind="dir" if _is_directory(record, name) else "file",
                 size=None,
                 test=opened.test,
                 worker=opened.worker,
                 reason=Reason.FAILED,
                 error=error,
             )
-            for name, entry in record.created.items()
-            if not entry.existed
+            for name in remnants.resources(record) or sorted(record.created)
         )
     )
+
+
+def _is_directory(record: Record, name: str) -> bool:
+    entry = record.created.get(name)
+    return entry is not None and entry.kind != "file"

@@ -133,6 +133,8 @@ class RunReport:
     conflicts: tuple[Conflict, ...]
     work: tuple[Work, ...] = ()
     """What tests did on each storage that they used, by name."""
+    alone: tuple[str, ...] = ()
+    """Journals that are left alone, and why; one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,7 @@ class Collector:
         self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
+        self._alone: dict[str, None] = {}
 
     def add(self, note: TestNote) -> None:
         """Take in what one process tells about one test."""
@@ -302,6 +305,10 @@ class Collector:
         """Take in what runs that died have left; each run and storage counts once."""
         for found in remnants:
             self._remnants[found.run_id, found.host, found.storage] = found
+
+    def leave_alone(self, *lines: str) -> None:
+        """Take in which journals are left alone, and why."""
+        self._alone.update(dict.fromkeys(lines))
 
     def discard(self, storage: str, paths: Iterable[str], *, worker: str | None = None) -> int:
         """Forget leftovers that have been removed since, and count them as removed.
@@ -358,6 +365,7 @@ class Collector:
             work=tuple(
                 replace(one, left=self._bytes_left(one.storage)) for one in work if one.storage
             ),
+            alone=tuple(self._alone),
         )
 
     def _bytes_left(self, storage: str) -> int:

@@ -17,7 +17,7 @@ from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.loop import LoopThread
-from pytest_opendal.process import MAIN
+from pytest_opendal.process import AREAS, MAIN
 from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
 from pytest_opendal.sharing import Sharing
 from pytest_opendal.storage import Storage
@@ -31,15 +31,12 @@ if TYPE_CHECKING:
     from pytest_opendal.backends.leases import Exporters
     from pytest_opendal.backends.protocol import Backend
     from pytest_opendal.flashing import Flasher
-    from pytest_opendal.journal import Event, Record
+    from pytest_opendal.journal import Ledger, Record
     from pytest_opendal.process import Process
     from pytest_opendal.settings import JumpstarterSettings, StorageSettings
 
 SHARED = "-shared"
 """End of the name of a journal of what a worker uploaded for all."""
-
-AREAS = "pytest-opendal"
-"""Directory of all isolation areas below a storage's root."""
 
 PLACE = "place"
 """Which exporter a record is about, beside the settings that led to it."""
@@ -325,24 +322,25 @@ class Run:
             connection.timeout = _AFTER_SILENCE_SECONDS
         return outcome
 
-    def clean(
-        self, settings: StorageSettings, record: Record, backups: Path, keep: Reason | None
-    ) -> Outcome:
-        """Clean up what another process recorded; see `pytest_opendal.recovery`."""
+    def clean(self, settings: StorageSettings, ledger: Ledger, keep: Reason | None) -> Outcome:
+        """Clean up what another process recorded, unless it is kept; what was done is noted there.
 
-        def note(*events: Event) -> None:
-            for code, *values in events:
-                record.apply((code, 0, *values))
-
-        connection = self._same_place(settings, record)
-        return self._cleaned(connection, Cleaner(connection, record, backups, note), keep)
+        Raises:
+            StorageError: the storage cannot be reached, or is another one.
+        """
+        connection = self._same_place(settings, ledger.record)
+        cleaner = Cleaner(connection, ledger.record, ledger.backups, ledger.note)
+        outcome = self._cleaned(connection, cleaner, keep)
+        if not outcome.failed:
+            ledger.end()
+        return outcome
 
     def _same_place(self, settings: StorageSettings, record: Record) -> Connection:
         """Return the way to a storage, unless it leads to another exporter than the record's."""
         connection = self.connection(settings)
         problem = "its exporter was leased by a worker that is gone (lease: worker)"
         if not _is_elsewhere(connection):
-            self._answering_again(settings)
+            self.reach(settings)
             here = connection.backend.place
             there = record.opened.identity.get(PLACE, "") if record.opened else ""
             if here == there:
@@ -350,8 +348,12 @@ class Run:
             problem = f"it is on the exporter {there or '?'}, and this run reaches {here or '?'}"
         raise connection.error(errors.StorageUnavailable, "connect", "", problem)
 
-    def _answering_again(self, settings: StorageSettings) -> Connection:
-        """Return the way to a storage; many records on one that is silent cost one timeout."""
+    def reach(self, settings: StorageSettings) -> Connection:
+        """Return the way to a storage that answers; asking one that is silent again costs nothing.
+
+        Raises:
+            StorageError: it does not answer.
+        """
         if self.interrupted:
             self.connection(settings).hurry()
         try:

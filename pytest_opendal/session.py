@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import jsonreport, markers, recovery, report, terminal
+from pytest_opendal import jsonreport, markers, recovery, remnants, report, terminal
+from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
@@ -57,6 +58,8 @@ class Session:
         self._interrupted = False
         self._ended: set[str] = set()
         self._collector = report.Collector(process.run_id)
+        self._aftermath: Aftermath | None = None
+        self._told_late: list[str] = []
         self._result: report.RunReport | None = None
         self._problem: str | None = None
 
@@ -69,12 +72,26 @@ class Session:
             ConfigInvalid: it cannot be used.
         """
         self._lab = self._named_lab()
-        if self._lab is None:
+        if self._lab is not None:
+            self._is_named = True
+            for name in self._options.storages:
+                self._lab.storage(name)
+            self._announce(self._lab)
+        if self._is_worker:
             return
-        self._is_named = True
-        for name in self._options.storages:
-            self._lab.storage(name)
-        self._announce(self._lab)
+        if self._is_controller():
+            # As long as this run lives, what its workers leave is its own business.
+            self.run.journal.begin()
+        aftermath = self._look_back()
+        if self._options.reap:
+            aftermath.reap(self.run)
+
+    def _look_back(self) -> Aftermath:
+        """Return what runs that died left, looked for when this is first asked."""
+        if self._aftermath is None:
+            storages = self._lab.storages.values() if self._lab else ()
+            self._aftermath = Aftermath(self._journal_dir(), self._process.run_id, storages)
+        return self._aftermath
 
     def _named_lab(self) -> Lab | None:
         if self._options.config is not None:
@@ -118,6 +135,8 @@ class Session:
         Raises:
             ConfigInvalid: one does not; the text says which.
         """
+        if not self._is_worker:
+            self._look_back()
         for item in items:
             markers.capabilities(item)
             storage = markers.chosen(item).get("storage")
@@ -180,7 +199,9 @@ class Session:
 
     def _journal_dir(self) -> Path:
         return (
-            self._options.journal_dir or _beside_cache(self._config) or recovery.private_directory()
+            self._options.journal_dir
+            or remnants.beside_cache(getattr(self._config, "cache", None))
+            or remnants.private_directory()
         )
 
     def hold(self, request: pytest.FixtureRequest, given: Any, name: str | None = None) -> Storage:
@@ -372,6 +393,7 @@ class Session:
 
     def _settle(self, session: pytest.Session) -> None:
         """Tell all who want to know what was left, and let the run fail when it should."""
+        self._told_late = self._look_back().settle(self._collector)
         self._result = self._collector.result()
         self._config.hook.pytest_opendal_leftovers(leftovers=list(self._result.leftovers))
         self._write_report()
@@ -390,6 +412,8 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left."""
+        for line in self._told_late:
+            terminalreporter.write_line(line)
         if self._result is not None:
             details = self._options.details or self._config.get_verbosity() > 0
             width = self._config.get_terminal_writer().fullwidth
@@ -405,12 +429,14 @@ class Session:
 
     def pytest_report_header(self) -> list[str]:
         """Tell file, storage, scheme, where and the version of opendal."""
+        told = self._aftermath.header_lines() if self._aftermath else []
         if self._lab is None:
-            return []
+            return told
         removing = filter(_is_removing, self._lab.storages.values())
         return [
             *terminal.header_line(self._infos(), self._lab.source),
             *map(_removes_too, removing),
+            *told,
         ]
 
     def _infos(self) -> list[report.StorageInfo]:
@@ -465,18 +491,3 @@ def _warns(config: pytest.Config, text: str) -> bool:
             kwargs={"warning_message": warning, "nodeid": "", "when": "config", "location": None}
         )
     return False
-
-
-def _beside_cache(config: pytest.Config) -> Path | None:
-    """Return the place for journals in pytest's cache, where ``--cache-clear`` spares them."""
-    cache = getattr(config, "cache", None)
-    if cache is None:
-        return None
-    try:
-        # Only this tells where the cache is; its own directory stays empty, since other processes
-        # of the run ask at the same time.
-        place = Path(cache.mkdir("opendal")).parents[1] / "opendal"
-        place.mkdir(exist_ok=True)
-    except OSError:
-        return None
-    return place

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 _NO_COUNT = "is no whole number; write one such as 16"
+_MOST_SECONDS = 1e10
 _UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -68,6 +69,18 @@ def _seconds_of(text: str) -> float:
             float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text)
         )
     return float(text)
+
+
+def age(text: str) -> float:
+    """Return the seconds that a text such as ``30m``, ``24h`` or ``7d`` stands for.
+
+    Raises:
+        ConfigInvalid: it is none.
+    """
+    seconds = _seconds_of(text) if _DURATION.fullmatch(text) else 0.0
+    if not 0 < seconds < _MOST_SECONDS:
+        raise ConfigInvalid(f"{text!r} is no age; write one such as 30m, 24h or 7d")
+    return seconds
 
 
 def _count(value: object) -> object:
@@ -265,7 +278,8 @@ class StorageSettings(_StorageKeys):
     def identity(self) -> dict[str, str]:
         """Which place this is, to compare with a record of an earlier run; no credential."""
         if self.jumpstarter is None:
-            return {"scheme": self.scheme or ""} | places.place(self.kwargs)
+            embedded = {places.EMBEDDED: "true"} if self.owned_root else {}
+            return {"scheme": self.scheme or ""} | places.place(self.kwargs) | embedded
         keys = ("client", "driver", "exporter_config", "exporter_name", "selector")
         values = {key: getattr(self.jumpstarter, key) for key in keys}
         return {"scheme": "jumpstarter"} | {key: value for key, value in values.items() if value}

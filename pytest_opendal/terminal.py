@@ -87,6 +87,7 @@ def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
     return [
         *_leftover_lines(report, view),
         *_remnant_lines(report.remnants, view),
+        *(Line(printable(text), _YELLOW) for text in report.alone),
         *_conflict_lines(report.conflicts, view),
         *(_verdict_lines(report) if mode == "error" else ()),
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import time
 from contextlib import asynccontextmanager, suppress
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, transfer
@@ -104,10 +103,7 @@ class Tracker:
 
     def refuse_protected(self, operation: str, name: str) -> None:
         """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it."""
-        for pattern in self.settings.protect:
-            if any(fnmatchcase(place, pattern.strip("/")) for place in (name, *parents(name))):
-                reason = f"protected by {pattern!r} in the configuration"
-                raise self.connection.error(errors.Protected, operation, name, reason)
+        self.connection.refuse_protected(operation, name)
 
     async def refuse_protected_below(self, operation: str, name: str) -> None:
         """Raise `Protected` when ``name`` or anything below it is protected."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,19 @@ class Suite:
             text=True,
             start_new_session=True,
         )
+
+    def kill(self, *args: str, ready: int, **environ: str) -> None:
+        """Start the suite, and kill its process group once ``ready`` files ``ready-*`` are there."""
+        process = self.start(*args, **environ)
+        try:
+            deadline = time.monotonic() + SECONDS
+            while len([*self.pytester.path.glob("ready-*")]) < ready:
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def report(self) -> dict[str, Any]:
         """Return what ``--opendal-report=report.json`` wrote, which is what its schema says."""

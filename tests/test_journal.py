@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_opendal import journal
 from pytest_opendal.journal import Journal, Ledger, Opened, UnreadableJournal, replay
-from pytest_opendal.recovery import seized
+from pytest_opendal.remnants import seized
 
 if TYPE_CHECKING:
     from pathlib import Path

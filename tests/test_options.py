@@ -16,7 +16,7 @@ from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.options import TABLE, Options, Sources, resolve
 
 Given = Mapping[str, Any]
-SWITCHES = ["details"]
+SWITCHES = ["details", "reap"]
 
 
 def _resolve(
@@ -62,6 +62,7 @@ def test_the_flags_are_those_of_the_documentation() -> None:
         "--opendal-leftovers",
         "--opendal-report",
         "--opendal-timeout",
+        "--opendal-reap",
         "--opendal-details",
     ]
     assert [(option.ini, option.ini_only) for option in TABLE][-1] == ("opendal_journal_dir", True)
@@ -93,7 +94,7 @@ def test_every_option_says_in_its_help_which_ini_key_it_has() -> None:
 def test_the_types_of_the_ini_keys_are_pytests() -> None:
     types = {option.name: option.ini_type for option in TABLE}
     assert types.pop("storage") == "args"
-    assert [types.pop(name) for name in SWITCHES] == ["bool"]
+    assert [types.pop(name) for name in SWITCHES] == ["bool"] * len(SWITCHES)
     assert set(types.values()) == {"string"}
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_opendal.places import HIDDEN, absolute, absolute_kwargs, location, place, public_address
+from pytest_opendal.places import (
+    HIDDEN,
+    absolute,
+    absolute_kwargs,
+    is_told,
+    location,
+    place,
+    public_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +80,7 @@ def test_an_address_loses_userinfo_and_query_and_is_hidden_when_it_is_unclear(
 
 
 def test_only_keys_that_name_a_place_are_told() -> None:
-    secrets = {
-        "access_key_id",
-        "secret_access_key",
-        "password",
-        "user",
-        "token",
-        "connection_string",
-    }
+    secrets = {"access_key_id", "secret_access_key", "password", "user", "token"}
     secrets |= {
         "account_name",
         "account_key",
@@ -115,3 +116,22 @@ def test_only_names_of_local_files_are_made_absolute() -> None:
         "root": "a",
         "key": "/etc/id",
     }
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kwargs", "told"),
+    [
+        ("fs", {"root": "/srv"}, True),
+        ("s3", {"bucket": "b"}, True),
+        ("webdav", {"endpoint": "http://h:1"}, True),
+        ("webdav", {"endpoint": "http://u:p/w@h:1"}, False),
+        ("redis", {"cluster_endpoints": "a:1,u:p/w@b:2"}, False),
+        ("azblob", {"container": "c", "connection_string": "AccountKey=hunter2"}, False),
+        ("gdrive", {"root": "/r", "access_token": "hunter2"}, False),
+    ],
+)
+def test_a_place_that_only_a_credential_names_is_not_told(
+    scheme: str, kwargs: dict[str, str], told: bool
+) -> None:
+    assert is_told({"scheme": scheme} | place(kwargs)) == told
+    assert "hunter2" not in str(place(kwargs))

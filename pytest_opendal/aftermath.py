@@ -1,0 +1,158 @@
+"""How a run and the command tell of runs that died; facts come from ``remnants`` and ``reap``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from pytest_opendal import reap, recovery, remnants
+from pytest_opendal.report import Reason
+from pytest_opendal.terminal import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pytest_opendal.reap import Reaped
+    from pytest_opendal.remnants import Found, Remnant
+    from pytest_opendal.report import Collector, Leftover
+    from pytest_opendal.run import Run
+    from pytest_opendal.settings import StorageSettings
+
+_SHOWN = 20
+
+
+class Aftermath:
+    """What runs before this one left: looked for when it starts, told then and at its end."""
+
+    def __init__(
+        self, directory: Path, run_id: str, storages: Iterable[StorageSettings] = ()
+    ) -> None:
+        """Look; only the journals of dead processes are read.
+
+        Args:
+            directory: where the journals of this run are.
+            run_id: of this run.
+            storages: those of the configuration.
+        """
+        self._directory = directory
+        self._run_id = run_id
+        self._storages = list(storages)
+        self._found = self._look()
+        self._reaped: list[Reaped] = []
+        self._is_told = False
+
+    def _look(self) -> Found:
+        found = remnants.find([self._directory], without=self._run_id)
+        # The private directory is one for all projects of this user.
+        others = [place for place in remnants.private_places() if place != self._directory]
+        shared = remnants.find(others).remnants
+        ours = tuple(remnant for remnant in shared if self._is_here(remnant))
+        return replace(found, remnants=(*found.remnants, *ours))
+
+    def _is_here(self, remnant: Remnant) -> bool:
+        """Whether a process left something on a storage of the configuration."""
+        identities = [settings.identity for settings in self._storages]
+        return any(
+            recovery.identity_of(remnants.opened_of(record)) in identities
+            for record in remnant.records
+        )
+
+    def reap(self, run: Run) -> None:
+        """Remove what can be removed."""
+        reaper = reap.Reaper(run, self._storages, configured=bool(self._storages))
+        self._reaped = reaper.reap(self._found.remnants)
+
+    def header_lines(self) -> list[str]:
+        """Return the lines of pytest's header; empty where nobody left anything."""
+        self._is_told = True
+        lines = reaped_lines(self._reaped) if self._reaped else self._waiting_lines()
+        return [printable(f"opendal: {line}") for line in (*lines, *self._alone)]
+
+    @property
+    def _alone(self) -> tuple[str, ...]:
+        return (*self._found.elsewhere, *self._found.alone)
+
+    def _waiting_lines(self) -> list[str]:
+        counted = remnants.counted(self._found.remnants)
+        if not counted:
+            return []
+        counts: Counter[str] = Counter()
+        for part in counted:
+            counts[part.storage] += part.count
+        told = ", ".join(f"{count} in {storage}" for storage, count in sorted(counts.items()))
+        runs = _runs(len({part.run_id for part in counted}))
+        return [f"{runs} left {told}; remove with --opendal-reap, or: pytest-opendal reap"]
+
+    def settle(self, collector: Collector) -> list[str]:
+        """Tell the collector what is still there, and return what the header did not tell."""
+        known = {remnant.path for remnant in self._found.remnants}
+        there = [remnant for remnant in self._look().remnants if remnant.path in known]
+        collector.add_remnants(remnants.counted(there))
+        collector.leave_alone(*self._alone)
+        return [] if self._is_told else [f"opendal: {line}" for line in reaped_lines(self._reaped)]
+
+
+def reaped_lines(reaped: Iterable[Reaped]) -> list[str]:
+    """Return what a reap removed, in a line, and a line for each storage where something is left."""
+    parts = list(reaped)
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts[part.storage] += len(part.removed)
+    told = ", ".join(f"{count} from {name}" for name, count in sorted(counts.items()) if count)
+    runs = _runs(len({part.run_id for part in parts}))
+    lines = [f"reap: removed what {runs} left: {told}"] if told else []
+    for part in parts:
+        if part.failed:
+            error = next(left.error for left in part.left if left.reason is Reason.FAILED)
+            lines.append(f"reap: {part.failed} left in {part.storage} ({part.where}): {error}")
+    return lines
+
+
+def _runs(count: int) -> str:
+    return "a run that died" if count == 1 else f"{count} runs that died"
+
+
+def command_lines(reaped: Iterable[Reaped], *, dry: bool) -> Iterator[str]:
+    """Yield what the command prints: by run and storage, what was removed and what is left."""
+    for (run_id, started, host), parts in groupby(
+        reaped, key=lambda part: (part.run_id, part.started, part.host)
+    ):
+        if run_id:
+            yield f"run {run_id} (started {started}{f' on {host}' if host else ''})"
+        for part in parts:
+            yield f"  {part.storage} ({part.where}): {_outcome(part, dry=dry)}"
+            if dry:
+                yield from _cut([f"    {printable(name)}" for name in part.removed])
+            yield from _cut([f"    {line}" for line in _left_lines(part.left)])
+
+
+def _outcome(part: Reaped, *, dry: bool) -> str:
+    counts = [
+        (len(part.removed), "would remove" if dry else "removed"),
+        (part.failed, "cannot remove" if dry else "could not remove"),
+    ]
+    return ", ".join(f"{verb} {count}" for count, verb in counts if count) or "nothing to remove"
+
+
+def _left_lines(left: Iterable[Leftover]) -> list[str]:
+    """Return why something is left; a reason that several have in common stands above them."""
+    lines = []
+    for why, group in groupby(left, key=_why):
+        names = [printable(f"{part.path}/" if part.kind == "dir" else part.path) for part in group]
+        several = [why, *(f"  {name}" for name in names)]
+        lines += several if len(names) > 1 else [f"{names[0]}: {why}"]
+    return lines
+
+
+def _why(left: Leftover) -> str:
+    text = left.error or f"{left.reason}: {', '.join(left.holds)}".removesuffix(": ")
+    return printable(text)
+
+
+def _cut(lines: list[str]) -> list[str]:
+    if len(lines) <= _SHOWN:
+        return lines
+    return [*lines[: _SHOWN - 1], f"    ... {len(lines) - _SHOWN + 1} more"]
