@@ -107,7 +107,7 @@ class State:
         """Begin with the first worker that used a storage."""
         notes = getattr(report, "opendal", None)
         if notes and "workerinput" not in vars(self.config):
-            self.begin().collect(notes)
+            self.begin().collect(notes, report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

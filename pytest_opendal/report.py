@@ -263,6 +263,10 @@ class Collector:
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
         self._alone: dict[str, None] = {}
 
+    def configure(self, storages: Iterable[StorageInfo]) -> None:
+        """Take in the storages of the configuration; the report has them in this order."""
+        self._configured |= {info.name: info for info in storages}
+
     def add(self, note: TestNote) -> None:
         """Take in what one process tells about one test."""
         # A note is about one storage; that of a crashed worker may be unknown here.

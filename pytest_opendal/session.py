@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import jsonreport, markers, recovery, remnants, report, terminal
+from pytest_opendal import markers, recovery, remnants, report, terminal
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
 from pytest_opendal.process import tell_mistake
+from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.settings import JumpstarterSettings, StorageSettings
 from pytest_opendal.storage import Storage
@@ -35,10 +35,6 @@ _DEFERRED: pytest.StashKey[list[Held]] = pytest.StashKey()
 
 # To check the values of markers while it is not known yet which storages there are.
 _NO_STORAGE = StorageSettings(name="default", scheme="memory")
-
-
-class LeftoverWarning(pytest.PytestWarning):
-    """Something was left behind, and ``--opendal-leftovers=warn`` asks to be told so."""
 
 
 class Session:
@@ -60,8 +56,8 @@ class Session:
         self._collector = report.Collector(process.run_id)
         self._aftermath: Aftermath | None = None
         self._told_late: list[str] = []
-        self._result: report.RunReport | None = None
-        self._problem: str | None = None
+        self._reporting = Reporting(config, chosen)
+        self._finished = False
 
     # -- configuration
 
@@ -77,6 +73,7 @@ class Session:
             for name in self._options.storages:
                 self._lab.storage(name)
             self._announce(self._lab)
+            self._collector.configure(self._infos())
         if self._is_worker:
             return
         if self._is_controller():
@@ -341,8 +338,10 @@ class Session:
             item.stash[_NOTES] = []
         return made
 
-    def collect(self, notes: Iterable[Any]) -> None:
+    def collect(self, notes: Iterable[Any], test: pytest.TestReport | None = None) -> None:
         """Collect what tests left, in the process that prints the summary."""
+        if test is not None:
+            self._reporting.place(test)
         for note in notes:
             self._collector.add(report.TestNote.from_builtins(note))
 
@@ -361,6 +360,12 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Remove what is shared, take over from workers, and settle what the run left."""
+        self._finish(session)
+
+    def _finish(self, session: pytest.Session) -> None:
+        if self._finished:
+            return
+        self._finished = True
         try:
             if self._run is not None:
                 for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
@@ -394,38 +399,20 @@ class Session:
     def _settle(self, session: pytest.Session) -> None:
         """Tell all who want to know what was left, and let the run fail when it should."""
         self._told_late = self._look_back().settle(self._collector)
-        self._result = self._collector.result()
-        self._config.hook.pytest_opendal_leftovers(leftovers=list(self._result.leftovers))
-        self._write_report()
-        fails = self._options.leftovers == "error" and report.verdict(self._result) > 0
-        if self._options.leftovers == "warn":
-            fails = _warns(self._config, terminal.one_line(self._result))
-        if (fails or self._problem) and not session.exitstatus:
+        if self._reporting.settle(self._collector.result()) and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _write_report(self) -> None:
-        if self._options.report is not None and self._result is not None:
-            try:
-                jsonreport.write_json(self._options.report, self._result)
-            except OSError as error:
-                self._problem = str(error)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left."""
         for line in self._told_late:
             terminalreporter.write_line(line)
-        if self._result is not None:
-            details = self._options.details or self._config.get_verbosity() > 0
-            width = self._config.get_terminal_writer().fullwidth
-            terminal.write_summary(
-                terminalreporter,
-                self._result,
-                mode=self._options.leftovers,
-                details=details,
-                width=width,
-            )
-        if self._problem is not None:
-            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
+        self._reporting.write(terminalreporter)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str], session: pytest.Session) -> None:
+        """Add a section to the page of pytest-html, which asks before this run is finished."""
+        self._finish(session)
+        prefix.extend(self._reporting.html())
 
     def pytest_report_header(self) -> list[str]:
         """Tell file, storage, scheme, where and the version of opendal."""
@@ -475,19 +462,3 @@ def _skip_without_capability(item: pytest.Item, storage: Storage) -> None:
     missing = [name for name in wanted if not getattr(capability, name)]
     if missing:
         pytest.skip(f"storage {storage.name!r} lacks {', '.join(missing)}")
-
-
-def _warns(config: pytest.Config, text: str) -> bool:
-    """Issue a warning; whether a filter made it an error."""
-    try:
-        with warnings.catch_warnings(record=True) as recorded:
-            if text:
-                warnings.warn(LeftoverWarning(text), stacklevel=1)
-    except LeftoverWarning:
-        return True
-    for warning in recorded:
-        # What pytest records at the end of a session comes after its summary of warnings.
-        config.hook.pytest_warning_recorded.call_historic(
-            kwargs={"warning_message": warning, "nodeid": "", "when": "config", "location": None}
-        )
-    return False

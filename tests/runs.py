@@ -135,7 +135,7 @@ class Suite:
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A directory for a suite; nothing of this run's own configuration reaches it."""
-    for name in [name for name in os.environ if name.startswith(("OPENDAL", "PYTEST_"))]:
+    for name in [name for name in os.environ if name.startswith(("OPENDAL", "PYTEST_", "GITHUB_"))]:
         monkeypatch.delenv(name)
     pytester.makeini("[pytest]\n")
     return Suite(pytester)

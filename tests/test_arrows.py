@@ -24,7 +24,7 @@ SHY = {
     "opendal": {"protocol", "compat", "known", "local", "jumpstarter"},
     "jumpstarter": {"exporters", "jumpstarter", "leases"},
     "jumpstarter_driver_opendal": {"exporters", "jumpstarter"},
-    "pytest": {"plugin", "session"},
+    "pytest": {"plugin", "reporting", "session"},
     "_pytest": set(),
     "xdist": set(),
 }
