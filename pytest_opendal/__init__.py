@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_opendal.async_storage import AsyncStorage
     from pytest_opendal.errors import (
         AlreadyExists,
         ConditionNotMatch,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyExists",
+    "AsyncStorage",
     "Capability",
     "ConditionNotMatch",
     "ConfigInvalid",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncStorage": "async_storage",
     "Storage": "storage",
     "Leftover": "report",
     **dict.fromkeys(("Capability", "EntryMode", "Metadata", "PresignedRequest"), "models"),

@@ -24,6 +24,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=errors.StorageError)
 
 _INTERRUPTED_SECONDS = 1.0
+_CANCELLED_SECONDS = 1.0
 _SLOW_REMOVALS = 100
 
 UNREACHABLE = (errors.StorageTimeout, errors.StorageUnavailable)
@@ -67,10 +68,11 @@ class Connection:
     async def watch(self, operation: str, path: str) -> AsyncIterator[Callable[[], None]]:
         """Limit what runs inside to ``timeout`` seconds after the last call of what this yields."""
         loop = asyncio.get_running_loop()
-        limit = asyncio.timeout(self.timeout)
+        seconds = self._patience()
+        limit = asyncio.timeout(seconds)
 
         def still_going() -> None:
-            limit.reschedule(loop.time() + self.timeout)
+            limit.reschedule(loop.time() + seconds)
 
         try:
             async with limit:
@@ -82,6 +84,12 @@ class Connection:
                 raise self.timed_out(operation, path) from None
             kind, reason = self.backend.explain(error)
             raise self.error(kind, operation, path, reason) from error.with_traceback(None)
+
+    def _patience(self) -> float:
+        """Return the seconds for a call; what a cancelled operation puts right has to be quick."""
+        task = asyncio.current_task()
+        is_cancelled = task is not None and task.cancelling()
+        return min(self.timeout, _CANCELLED_SECONDS) if is_cancelled else self.timeout
 
     def timed_out(self, operation: str, path: str) -> errors.StorageTimeout:
         """Return the error for silence."""

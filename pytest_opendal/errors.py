@@ -87,3 +87,14 @@ class StorageUnavailable(StorageError, ConnectionError):
 
 class ConfigInvalid(StorageError):
     """The configuration of a storage is wrong; raised before any test uses it."""
+
+
+RAISED = (StorageError, AssertionError, ValueError, TypeError)
+"""What operations and assertions raise for a test to see."""
+
+
+def bare(error: Exception) -> Exception:
+    """Return an error without the frames below: they hold the backend, which --showlocals shows."""
+    if error.__cause__ is not None:
+        error.__cause__.with_traceback(None)
+    return error.with_traceback(None)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pytest_opendal.errors import StorageUnavailable
 
@@ -21,6 +22,49 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
+
+
+class Call(Generic[T]):
+    """A coroutine on the loop thread, for a caller who does not block until it ends."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        """Begin; on any thread."""
+        self.ended: Future[None] = Future()
+        """Done when the coroutine has come to its end, also after a cancellation."""
+        self.ended.set_running_or_notify_cancel()  # from now on nobody can cancel this
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        loop.call_soon_threadsafe(self._start, coroutine)
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._task = self._loop.create_task(coroutine)
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # who was cancelled does not ask for it, which is no mistake
+        self.ended.set_result(None)
+
+    def cancel(self) -> None:
+        """Ask the coroutine to end; `ended` tells when it has."""
+        with suppress(RuntimeError):  # the loop has stopped, which ended it as well
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        # What is cancelled before it begins does not put anything right.
+        self._loop.call_soon(self._task.cancel)
+
+    def result(self) -> T:
+        """Return or raise what came of the coroutine; wait for its end on another thread."""
+        self.ended.result()
+        assert self._task is not None
+        return self._task.result()
+
+    def is_answered(self) -> bool:
+        """Whether the coroutine has returned a result."""
+        task = self._task
+        return bool(task and task.done() and not task.cancelled() and not task.exception())
 
 
 class LoopThread:
@@ -38,18 +82,28 @@ class LoopThread:
         Raises:
             StorageUnavailable: in a child forked after the loop was started.
         """
-        try:
-            loop = self._started()
-        except StorageUnavailable:
-            coroutine.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop_for(coroutine))
         try:
             return future.result()
         finally:
             # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
             if not future.done():
                 future.cancel()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Call[T]:
+        """Begin to run ``coroutine`` on the loop, and return at once.
+
+        Raises:
+            StorageUnavailable: in a child forked after the loop was started.
+        """
+        return Call(coroutine, self._loop_for(coroutine))
+
+    def _loop_for(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        try:
+            return self._started()
+        except StorageUnavailable:
+            coroutine.close()
+            raise
 
     def drop(self, items: AsyncGenerator[Any, None]) -> None:
         """Close a generator that was run here without waiting: the garbage collector may call this."""

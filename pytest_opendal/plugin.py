@@ -14,6 +14,7 @@ from pytest_opendal.process import MISTAKE, Process, tell_mistake
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_opendal.async_storage import AsyncStorage
     from pytest_opendal.flashing import Flasher
     from pytest_opendal.session import Session
     from pytest_opendal.settings import Lab
@@ -176,6 +177,14 @@ def opendal(request: pytest.FixtureRequest, opendal_config: Any) -> Storage:
     """Storage of this test; what the test creates on it is removed when the test ends."""
     session = session_of(request.config)
     return session.hold(request, opendal_config, getattr(request, "param", None))
+
+
+@pytest.fixture
+def opendal_async(opendal: Storage) -> AsyncStorage:
+    """Storage of this test, the same as ``opendal``, with methods to await."""
+    from pytest_opendal.async_storage import AsyncStorage
+
+    return AsyncStorage(opendal)
 
 
 @pytest.fixture(scope="session")

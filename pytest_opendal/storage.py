@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pytest_opendal import assertions, errors, files
+from pytest_opendal.awaiting import Calls
 from pytest_opendal.backends.protocol import Operation, WriteOptions
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Storage:
         self._core = core
         self._loop = loop
         self._open_files: list[StorageFile] = []
+        self._calls = Calls(loop)
         self._closed = False
 
     @property
@@ -53,20 +55,22 @@ class Storage:
         raise TypeError(msg)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what an operation does; all methods return what this does, for `AsyncStorage`."""
+        self._refuse_closed(coroutine)
+        try:
+            return self._loop.run(coroutine)
+        except errors.RAISED as error:
+            raise errors.bare(error) from error.__cause__
+
+    def _refuse_closed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         if self._closed:
             coroutine.close()
             msg = f"{self.name}: this storage was closed when its fixture ended"
             raise errors.StorageError(msg)
-        try:
-            return self._loop.run(coroutine)
-        except (errors.StorageError, AssertionError, ValueError, TypeError) as error:
-            # The frames below hold the backend; with --showlocals its reprs would be printed.
-            if error.__cause__ is not None:
-                error.__cause__.with_traceback(None)
-            raise error.with_traceback(None) from error.__cause__
 
     def close(self) -> builtins.list[str]:
         """Give up files that were opened for writing and never closed; return their paths."""
+        self._calls.end()
         forgotten = [file for file in self._open_files if not file.closed]
         for file in forgotten:
             file.discard()
@@ -111,7 +115,7 @@ class Storage:
             dst: local path; it is complete or untouched afterwards.
             operator: an ``opendal.Operator`` that ``dst`` belongs to, instead of this machine's files.
         """
-        self._run(self._core.read_into_path(src, dst, operator))
+        return self._run(self._core.read_into_path(src, dst, operator))
 
     def stat(
         self, path: StrPath, *, if_match: str | None = None, if_none_match: str | None = None
@@ -138,16 +142,19 @@ class Storage:
         ``list("x")`` is the file or the directory ``x``, never its siblings. Directories end with
         ``/``. What is missing yields nothing. The order is the service's.
         """
-        self._core.resolve(path, "scan" if recursive else "list")
-        return self._iterate(self._core.list(path, recursive=recursive))
+        return self._iterate(self._entries(path, recursive=recursive))
 
     def scan(self, path: StrPath) -> Generator[str, None, None]:
         """Yield all paths below a directory, the directory itself first."""
         return self.list(path, recursive=True)
 
+    def _entries(self, path: StrPath, *, recursive: bool) -> AsyncGenerator[str, None]:
+        self._core.resolve(path, "scan" if recursive else "list")
+        return self._core.list(path, recursive=recursive)
+
     def _iterate(self, entries: AsyncGenerator[str, None]) -> Generator[str, None, None]:
         try:
-            while batch := self._run(_take(entries, _BATCH)):
+            while batch := self._run(take(entries)):
                 yield from batch
         finally:
             self._loop.drop(entries)
@@ -197,7 +204,7 @@ class Storage:
         options = WriteOptions(
             content_type, cache_control, content_disposition, user_metadata, if_not_exists
         )
-        self._run(self._core.write_bytes(path, _as_bytes(data), options))
+        return self._run(self._core.write_bytes(path, _as_bytes(data), options))
 
     def write_from_path(
         self,
@@ -229,7 +236,7 @@ class Storage:
         options = WriteOptions(
             content_type, cache_control, content_disposition, user_metadata, if_not_exists
         )
-        self._run(self._core.write_from_path(dst, src, operator, options))
+        return self._run(self._core.write_from_path(dst, src, operator, options))
 
     def open(self, path: StrPath, mode: Mode = "rb", **options: Any) -> StorageFile:
         """Open a file; also a context manager.
@@ -246,25 +253,26 @@ class Storage:
             NotFound: mode is for reading and there is no such file.
             Unsupported: mode is for appending and the service would overwrite.
         """
-        if mode not in {"rb", "wb", "ab", "r", "w", "a"}:
-            msg = f"mode {mode!r} is not one of rb, wb, ab, r, w, a"
-            raise ValueError(msg)
-        file = self._run(
-            files.open_file(self._core, path, mode, WriteOptions(**options), self._run)
-        )
+        return self._run(self._opened(path, mode, WriteOptions(**options), self._run))
+
+    async def _opened(
+        self, path: StrPath, mode: Mode, options: WriteOptions, run: Callable[..., Any]
+    ) -> StorageFile:
+        _check_mode(mode)
+        file = await files.open_file(self._core, path, mode, options, run)
         self._open_files = [*(other for other in self._open_files if not other.closed), file]
         return file
 
     def create_dir(self, path: StrPath) -> None:
         """Make a directory and those above it; one that exists is left as it is."""
-        self._run(self._core.create_dir(path))
+        return self._run(self._core.create_dir(path))
 
     def register_path(self, path: StrPath) -> None:
         """Track what the device itself will write, so that it is removed with the rest.
 
         A path with a trailing slash that does not exist yet is a directory whose whole content is ours.
         """
-        self._run(self._core.register_path(path))
+        return self._run(self._core.register_path(path))
 
     def ensure(self, path: StrPath, source: StrPath) -> bool:
         """Upload the local file ``source`` unless ``path`` has the same size and content already.
@@ -278,15 +286,15 @@ class Storage:
 
     def copy(self, source: StrPath, target: StrPath) -> None:
         """Copy a file, or a directory with all below it."""
-        self._run(self._core.copy(source, target))
+        return self._run(self._core.copy(source, target))
 
     def rename(self, source: StrPath, target: StrPath) -> None:
         """Move a file, or a directory with all below it."""
-        self._run(self._core.rename(source, target))
+        return self._run(self._core.rename(source, target))
 
     def delete(self, path: StrPath) -> None:
         """Remove a file or an empty directory; what is missing is no error."""
-        self._run(self._core.delete(path))
+        return self._run(self._core.delete(path))
 
     def remove_all(self, path: StrPath) -> None:
         """Remove a file, or a directory with all below it, but no sibling ``xy`` of ``x``.
@@ -294,7 +302,7 @@ class Storage:
         Raises:
             Protected: the root of a shared storage, or what ``protect`` names.
         """
-        self._run(self._core.remove_all(path))
+        return self._run(self._core.remove_all(path))
 
     # -- presigning
 
@@ -325,11 +333,11 @@ class Storage:
 
     def assert_exists(self, path: StrPath) -> None:
         """Fail unless a file or directory is there; the message shows the nearest names."""
-        self._run(assertions.assert_exists(self._core, path))
+        return self._run(assertions.assert_exists(self._core, path))
 
     def assert_absent(self, path: StrPath) -> None:
         """Fail if a file or directory is there; the message shows what it is."""
-        self._run(assertions.assert_absent(self._core, path))
+        return self._run(assertions.assert_absent(self._core, path))
 
     def assert_hash(
         self, path: StrPath, expected: str | bytes | os.PathLike[str], algo: str = "sha256"
@@ -341,16 +349,16 @@ class Storage:
             expected: hex digest, ``"md5:..."``, the content itself, or a local path (no str).
             algo: algorithm of a digest without prefix.
         """
-        self._run(assertions.assert_hash(self._core, path, expected, algo))
+        return self._run(assertions.assert_hash(self._core, path, expected, algo))
 
-    def assert_stat(self, path: StrPath, **fields: object) -> None:
+    def assert_stat(self, /, path: StrPath, **fields: object) -> None:
         """Fail unless all ``fields`` of the metadata are as expected.
 
         Args:
             path: file or directory.
             fields: any field of `Metadata`, and ``mode="file"`` or ``"dir"``; a callable is asked.
         """
-        self._run(assertions.assert_stat(self._core, path, **fields))
+        return self._run(assertions.assert_stat(self._core, path, **fields))
 
     def assert_tree(
         self, path: StrPath, tree: Mapping[Name, str | bytes | os.PathLike[str] | None]
@@ -362,7 +370,7 @@ class Storage:
             tree: relative path to digest (``"md5:..."``, sha256 hex), content, local path that holds
                 it, or None (any content).
         """
-        self._run(assertions.assert_tree(self._core, path, tree))
+        return self._run(assertions.assert_tree(self._core, path, tree))
 
     def assert_presign(
         self,
@@ -400,8 +408,15 @@ def _as_bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
-async def _take(entries: AsyncGenerator[str, None], most: int) -> list[str]:
-    taken: builtins.list[str] = []
-    while len(taken) < most and (entry := await anext(entries, None)) is not None:
+def _check_mode(mode: str) -> None:
+    if mode not in get_args(files.Mode):
+        msg = f"mode {mode!r} is not one of {', '.join(get_args(files.Mode))}"
+        raise ValueError(msg)
+
+
+async def take(entries: AsyncGenerator[str, None]) -> list[str]:
+    """Return the next of what is listed; none at its end."""
+    taken: list[str] = []
+    while len(taken) < _BATCH and (entry := await anext(entries, None)) is not None:
         taken.append(entry)
     return taken

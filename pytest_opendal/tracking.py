@@ -5,6 +5,7 @@ See ``docs/design.md``. All methods run on the loop thread.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from contextlib import asynccontextmanager, suppress
@@ -33,6 +34,8 @@ _REFUSALS = (
     errors.ConditionNotMatch,
     errors.InvalidPath,
 )
+
+_FAILURES = (Exception, asyncio.CancelledError)
 
 
 def has_answered(error: BaseException) -> bool:
@@ -122,8 +125,8 @@ class Tracker:
     async def creating(self, operation: str, name: str, kind: Kind = "file") -> AsyncIterator[None]:
         """Note ``name`` and the directories made with it, then let the caller create it.
 
-        When that fails, what was made halfway is removed and the notes are taken back, unless the
-        storage did not answer: then nobody knows, and the record keeps them.
+        When that fails or is cancelled, what was made halfway is removed and the notes are taken back,
+        unless the storage did not answer: then nobody knows, and the record keeps them.
         """
         if kind == "file":
             self._refuse_own_directory(operation, name)
@@ -134,7 +137,7 @@ class Tracker:
         self._note_created(fresh, entries)
         try:
             yield
-        except Exception as error:
+        except _FAILURES as error:
             if has_answered(error):
                 await self._take_back(error, fresh, None if known else name, before)
                 if name not in self.record.created:  # nothing has to be put back
@@ -149,7 +152,7 @@ class Tracker:
         self._note_created(fresh, [])
         try:
             yield
-        except Exception as error:
+        except _FAILURES as error:
             if has_answered(error):
                 await self._take_back(error, fresh, None, None)
             raise
@@ -239,7 +242,7 @@ class Tracker:
             self.ledger.note(*events, quietly=bool(self.area))
 
     async def _take_back(
-        self, error: Exception, fresh: list[str], name: str | None, before: Metadata | None
+        self, error: BaseException, fresh: list[str], name: str | None, before: Metadata | None
     ) -> None:
         with suppress(errors.StorageError):
             if name is not None and await self._is_untouched(error, name, before):
@@ -251,7 +254,7 @@ class Tracker:
                 if await self.connection.remove_empty(directory):
                     self.note(("-1", directory))
 
-    async def _is_untouched(self, error: Exception, name: str, before: Metadata | None) -> bool:
+    async def _is_untouched(self, error: BaseException, name: str, before: Metadata | None) -> bool:
         """Whether nothing of ours is at ``name`` any more after a failed creation."""
         if isinstance(error, (*_REFUSALS, Discarded, transfer.SourceUnavailable)):
             return True
@@ -342,10 +345,13 @@ class Tracker:
         self._note_created(fresh, [])
         self.note(("renaming", source, target), *([] if ours else [("moving", source, target)]))
         self._count(target, "file")
+        problem: BaseException | None = None
         try:
             yield
-        except Exception as error:
-            if has_answered(error):
+        except _FAILURES as error:
+            problem = error
+            is_done = await self._is_done(error, source)
+            if is_done is False:
                 again: list[Event] = [
                     ("+", name, entry.kind, entry.existed) for name, entry in overwritten
                 ]
@@ -353,7 +359,8 @@ class Tracker:
                     again.append(("moved", target, moved_here))
                 self.note(("-", target), *again)
                 await self._take_back(error, fresh, None, None)
-            raise
+            if not is_done:
+                raise
         self.connection.directories.pop(source)
         self._seen(fresh)
         stays = self._stays(before) or any(
@@ -364,6 +371,17 @@ class Tracker:
             *self._new_at_their_place(source, target),
             *([("+", target, "file", True)] if ours and stays else []),
         )
+        if problem is not None:
+            raise problem
+
+    async def _is_done(self, error: BaseException, source: str) -> bool | None:
+        """Return whether a rename that ended with an error was done; None: nobody knows."""
+        if not isinstance(error, asyncio.CancelledError):
+            return False if has_answered(error) else None
+        try:
+            return await self.connection.find(source) is None
+        except errors.StorageError:
+            return None
 
     def _new_at_their_place(self, source: str, target: str) -> list[Event]:
         """Return what existed before at ``source``, is put back there, and so is ours at ``target``."""

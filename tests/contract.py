@@ -20,6 +20,8 @@ from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process
 from pytest_opendal.run import Hooks, Run
 
+from awaited import awaited
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
     from pathlib import Path
@@ -86,6 +88,8 @@ class Lab:
     kwargs: Mapping[str, str]
     isolation: str
     tmp: Path
+    awaited: bool = False
+    """Whether tests use an `AsyncStorage`."""
     process: Process = field(default_factory=Process.new)
     _operators: list[Any] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
@@ -145,7 +149,8 @@ class Lab:
 
     def open(self, **keys: Any) -> Storage:
         """Return a new storage object."""
-        return self.hold(**keys).storage
+        storage = self.hold(**keys).storage
+        return awaited(storage) if self.awaited else storage
 
     def end(self, held: Held, keep: Reason | None = None) -> TestNote:
         """End a storage object as its fixture does."""
@@ -330,11 +335,18 @@ def _address(kind: str, request: pytest.FixtureRequest, tmp: Path) -> tuple[str,
     return scheme, {**server.kwargs, "root": f"/{root_name}"}
 
 
-@pytest.fixture(params=[f"{kind}{area}" for kind in KINDS for area in ("", "-area")])
+_WAYS = [*(f"{kind}{area}" for kind in KINDS for area in ("", "-area")), "fs-awaited"]
+
+
+@pytest.fixture(params=_WAYS)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """Each storage, with literal paths and (``-area``) in the isolation area of a test."""
-    kind, _, area = request.param.partition("-")
-    with lab_of(kind, request, tmp_path, "test" if area else "none") as found:
+    """Each storage, with literal paths and (``-area``) in the isolation area of a test.
+
+    One of them once more through the `AsyncStorage` (``-awaited``).
+    """
+    kind, _, way = request.param.partition("-")
+    with lab_of(kind, request, tmp_path, "test" if way == "area" else "none") as found:
+        found.awaited = way == "awaited"
         yield found
 
 

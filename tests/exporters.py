@@ -19,6 +19,7 @@ import sys
 import time
 from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -387,7 +388,7 @@ def main() -> None:
 
     what, *arguments = sys.argv[1:]
     if what == "exporter":
-        anyio.run(_export, *arguments)
+        anyio.run(partial(_export, *arguments))
     else:
         anyio.run(_control, Path(arguments[0]), arguments[1:])
 

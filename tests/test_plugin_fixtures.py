@@ -81,6 +81,37 @@ def test_factory_opens_other_storages(suite: Suite, plugin_args: tuple[str, ...]
     assert suite.left(suite.pytester.path / "res") == []
 
 
+def test_storage_to_await_is_the_one_of_the_test(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    """So options, markers and the end of the test mean both."""
+    suite.several("sdcard", sdcard=suite.fs("sd"), results=suite.fs("res", retention="all"))
+    suite.write(
+        test_it="""
+        import asyncio
+        import pytest
+
+        def test_each(opendal_async, request):
+            assert request.node.callspec.id == opendal_async.name
+            asyncio.run(opendal_async.write_bytes("d/f", b"x"))
+
+        @pytest.mark.opendal(storage="results")
+        def test_marked(opendal_async, opendal):
+            asyncio.run(opendal_async.write_bytes("left", b"x"))
+            assert opendal.get_created_resources() == {"left"}
+
+        def test_none(opendal_async, opendal_session):
+            from pytest_opendal import AsyncStorage
+            assert asyncio.run(AsyncStorage(opendal_session).capability()).write
+        """
+    )
+    chosen = ["--opendal-storage=sdcard", "--opendal-storage=results"]
+    result = suite.run(*chosen, "--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=5)
+    assert suite.left(suite.pytester.path / "sd") == []
+    assert {left["path"] for left in suite.report()["leftovers"]} == {"d", "d/f", "left"}
+
+
 def test_session_storage_outlives_tests_and_wider_fixtures(suite: Suite) -> None:
     suite.lab()
     suite.write(
