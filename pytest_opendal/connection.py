@@ -14,7 +14,7 @@ from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from pytest_opendal.backends.protocol import Backend, Conditions
     from pytest_opendal.models import Capability, Metadata
@@ -103,9 +103,17 @@ class Connection:
             return kind(reason)
         return kind(f"{place} {path!r}: {reason}" if path else f"{place}: {reason}")
 
-    def refuse_protected(self, operation: str, name: str) -> None:
-        """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it."""
-        for pattern in self.settings.protect:
+    def refuse_protected(
+        self, operation: str, name: str, protect: Iterable[str] | None = None
+    ) -> None:
+        """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it.
+
+        Args:
+            operation: that is refused.
+            name: that it would change.
+            protect: the globs; by default those that the storage was first used with.
+        """
+        for pattern in self.settings.protect if protect is None else protect:
             if any(fnmatchcase(place, pattern.strip("/")) for place in (name, *parents(name))):
                 reason = f"protected by {pattern!r} in the configuration"
                 raise self.error(errors.Protected, operation, name, reason)

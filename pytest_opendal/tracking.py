@@ -106,7 +106,7 @@ class Tracker:
 
     def refuse_protected(self, operation: str, name: str) -> None:
         """Raise `Protected` when a glob of ``protect`` names ``name`` or a directory above it."""
-        self.connection.refuse_protected(operation, name)
+        self.connection.refuse_protected(operation, name, self.settings.protect)
 
     async def refuse_protected_below(self, operation: str, name: str) -> None:
         """Raise `Protected` when ``name`` or anything below it is protected."""
