@@ -201,3 +201,49 @@ def test_storage_that_only_a_conftest_knows_stays_in_the_journal(
     assert seaweedfs.secret_access_key not in (place / journal).read_text(encoding="utf-8")
     assert seaweedfs.secret_access_key not in output(result)
     opendal.Operator("s3", **seaweedfs.kwargs).remove_all(f"{left['path']}/")
+
+
+# Four workers meet in one directory; what replaces the dead one writes there too.
+MEETS = """
+import os
+import pytest
+from pathlib import Path
+
+@pytest.mark.parametrize("number", range(12))
+def test_it(opendal, opendal_session, number):
+    opendal.write_bytes(f"shared/{number}.txt", b"x")
+    opendal_session.write_bytes(f"shared/session-{number}.txt", b"x")
+    if number == 1:
+        (Path.cwd() / "died").touch(exist_ok=False)
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("retention", ["none", "failed", "all"])
+@pytest.mark.parametrize("scheme", ["fs", "s3"])
+def test_four_workers_and_a_replacement_in_one_directory(
+    suite: Suite, seaweedfs: SeaweedFS, scheme: str, retention: str
+) -> None:
+    kwargs = {"root": str(suite.root)}
+    if scheme == "s3":
+        kwargs = seaweedfs.kwargs | {"root": f"/{suite.pytester.path.name}/"}
+    suite.lab(scheme=scheme, kwargs=kwargs, retention=retention)
+    suite.write(test_it=MEETS)
+    result = suite.run("-n4", "--opendal-report=report.json", "--opendal-details")
+    result.assert_outcomes(passed=11, failed=1)
+
+    operator = opendal.Operator(scheme, **kwargs)
+    there = {entry.path for entry in operator.scan("") if not entry.path.endswith("/")}
+    leftovers = [left for left in suite.report()["leftovers"] if left["kind"] == "file"]
+    assert {left["path"] for left in leftovers} == there
+    crashed = {left["path"] for left in leftovers if left["reason"] == "worker crashed"}
+    if retention == "none":
+        assert there == set()
+    else:
+        assert {"shared/1.txt", "shared/session-1.txt"} <= crashed
+    if retention == "failed":
+        assert [path for path in there if "session" not in path] == ["shared/1.txt"]
+    if retention == "all":
+        assert len(there) == 24
+    assert suite.journals == []
+    operator.remove_all("shared/")
