@@ -42,6 +42,8 @@ class Outcome:
     leftovers: tuple[Leftover, ...] = ()
     directories: tuple[str, ...] = ()
     """Directories that were removed, or stay because something of others is in them."""
+    silent: bool = False
+    """The storage did not answer in time; the rest was not tried."""
 
     @property
     def failed(self) -> bool:
@@ -88,7 +90,8 @@ class Cleaner:
             await self._remove_directories()
             await self._restore()
         await self._remove_directories()
-        return Outcome(tuple(await self._left()), tuple(dict.fromkeys(self._directories)))
+        left, removed = await self._left(), tuple(dict.fromkeys(self._directories))
+        return Outcome(tuple(left), removed, silent=self._is_silent)
 
     async def _remove_directories(self) -> None:
         self._foreign.clear()
@@ -105,7 +108,28 @@ class Cleaner:
         if self._opened.area:
             names = [(name, kind) for name, kind in names if name == self._opened.area]
         found = [leftover async for leftover in self._existing(names, reason)]
-        return Outcome((*found, *[moved async for moved in self._moved()]))
+        left = (*found, *[moved async for moved in self._moved()])
+        return Outcome(left, silent=self._is_silent)
+
+    @property
+    def _is_silent(self) -> bool:
+        return isinstance(self._silence, errors.StorageTimeout)
+
+    async def give_up(self, keep: Reason | None) -> Outcome:
+        """Tell what may be left of a cleanup that was interrupted; some of it may be gone."""
+        error = "its cleanup was interrupted"
+        return Outcome(
+            tuple(
+                self._leftover(
+                    name,
+                    "file" if entry.kind == "file" else "dir",
+                    keep or Reason.FAILED,
+                    error=error,
+                )
+                for name, entry in self._record.created.items()
+                if not entry.existed
+            )
+        )
 
     def _of_kind(self, kind: Kind) -> list[str]:
         return [

@@ -92,6 +92,8 @@ class Run:
     hooks: Hooks = field(default_factory=Hooks)
     loop: LoopThread = field(default_factory=LoopThread)
     interrupted: bool = False
+    postponed: KeyboardInterrupt | None = None
+    """An interrupt to raise when what was left has been told."""
     leases: str = ""
     """Socket at which the controller of the run hands out leases; ``""``: this process leases."""
     _journal: Journal | None = None
@@ -308,19 +310,35 @@ class Run:
         if not (record.created or record.moved or record.saved):
             return Outcome()
         backups = tracker.ledger.backups
-        cleaner = Cleaner(tracker.connection, record, backups, tracker.note)
-        return self._cleaned(tracker.connection, cleaner, keep)
+        return self._cleaned(
+            tracker.connection,
+            lambda: Cleaner(tracker.connection, record, backups, tracker.note),
+            keep,
+        )
 
-    def _cleaned(self, connection: Connection, cleaner: Cleaner, keep: Reason | None) -> Outcome:
+    def _cleaned(
+        self, connection: Connection, begin: Callable[[], Cleaner], keep: Reason | None
+    ) -> Outcome:
         if self.interrupted:
             connection.hurry()
-        begun = time.monotonic()
-        outcome = self.loop.run(cleaner.clean() if keep is None else cleaner.keep(keep))
-        silent = outcome.failed and time.monotonic() - begun >= connection.timeout
-        if self.interrupted and silent:
+        cleaner = begin()
+        try:
+            outcome = self.loop.run(cleaner.clean() if keep is None else cleaner.keep(keep))
+        except KeyboardInterrupt as interrupt:
+            if self.interrupted:
+                return self.loop.run(cleaner.give_up(keep))
+            self.interrupted, self.postponed = True, interrupt
+            return self._cleaned(connection, begin, keep)
+        if self.interrupted and outcome.silent:
             # Its second is over; the records that are still to come fail at once.
             connection.timeout = _AFTER_SILENCE_SECONDS
         return outcome
+
+    def raise_postponed(self) -> None:
+        """Raise the interrupt that came while something was cleaned up, which first came to its end."""
+        interrupt, self.postponed = self.postponed, None
+        if interrupt is not None:
+            raise interrupt
 
     def clean(self, settings: StorageSettings, ledger: Ledger, keep: Reason | None) -> Outcome:
         """Clean up what another process recorded, unless it is kept; what was done is noted there.
@@ -329,8 +347,11 @@ class Run:
             StorageError: the storage cannot be reached, or is another one.
         """
         connection = self._same_place(settings, ledger.record)
-        cleaner = Cleaner(connection, ledger.record, ledger.backups, ledger.note)
-        outcome = self._cleaned(connection, cleaner, keep)
+        outcome = self._cleaned(
+            connection,
+            lambda: Cleaner(connection, ledger.record, ledger.backups, ledger.note),
+            keep,
+        )
         if not outcome.failed:
             ledger.end()
         return outcome

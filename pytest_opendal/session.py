@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import markers, recovery, remnants, report, terminal
+from pytest_opendal import markers, recovery, remnants, report, signals, terminal
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
@@ -52,6 +52,8 @@ class Session:
         self._item: pytest.Item | None = None
         self._any_failed = False
         self._interrupted = False
+        self._termination = signals.Termination()
+        self._termination.install()
         self._ended: set[str] = set()
         self._collector = report.Collector(process.run_id)
         self._aftermath: Aftermath | None = None
@@ -284,6 +286,8 @@ class Session:
         for held in ending:
             keep = reason_to_keep(held.settings.retention, failed=failed)
             self._tell(self.run.end(held, keep))
+        if self._item is None:
+            self.run.raise_postponed()
         for held in ending:
             held.warn()
 
@@ -313,8 +317,20 @@ class Session:
                 raise
             finally:
                 self._end_now(item.stash.get(_DEFERRED, []), failed=failed)
+                if self._run is not None:
+                    # Here all finalizers have run; pytest would drop those after one that raises it.
+                    self._run.raise_postponed()
+        except KeyboardInterrupt:
+            self._tell_without_report(item)
+            raise
         finally:
             self._item = None
+
+    def _tell_without_report(self, item: pytest.Item) -> None:
+        """Pass on what a test told whose teardown was interrupted: it makes no report."""
+        self._item = None
+        for note in item.stash.get(_NOTES, []):
+            self._tell(note)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -347,9 +363,11 @@ class Session:
 
     def pytest_keyboard_interrupt(self) -> None:
         """From now on a storage that does not answer gets one second."""
-        self._interrupted = True
+        self._interrupted = self._termination.ending = True
         if self._run is not None:
             self._run.interrupted = True
+        delay = 0.0 if self._termination.came else signals.CTRL_C_SECONDS
+        signals.end_workers(self._config.pluginmanager.get_plugin("dsession"), delay)
 
     # -- the end of the run
 
@@ -367,16 +385,30 @@ class Session:
             return
         self._finished = True
         try:
-            if self._run is not None:
-                for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
-                    self._tell(note)
-            if not self._is_worker and (self._run is not None or self._is_controller()):
-                self._recover(failed=session.testsfailed > 0)
+            self._end_shared(session)
+        except KeyboardInterrupt:
+            # Nobody above would catch it; the journals hold what is left.
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         finally:
             if self._run is not None:
                 self._run.close()
         if not self._is_worker:
             self._settle(session)
+            if self._termination.came:
+                session.exitstatus = signals.TERMINATED
+
+    def _end_shared(self, session: pytest.Session) -> None:
+        if self._run is not None:
+            for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
+                self._tell(note)
+        if not self._is_worker and (self._run is not None or self._is_controller()):
+            self._recover(failed=session.testsfailed > 0)
+        if self._run is not None:
+            self._run.raise_postponed()
+
+    def pytest_unconfigure(self) -> None:
+        """Give SIGTERM back."""
+        self._termination.restore()
 
     def _hands_over(self) -> bool:
         """Whether the controller can remove what the workers share: it knows the storages."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,16 @@ def plugin_args(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Arguments with which the same suite has to do the same: serially and under xdist."""
     args: tuple[str, ...] = request.param
     return args
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended that got a signal."""
+
+    code: int
+    seconds: float
+    """From the signal on."""
+    text: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,45 @@ class Suite:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+    def wait_for(self, name: str, process: subprocess.Popen[str]) -> Path:
+        """Wait until the suite has made the file ``name``."""
+        place = self.pytester.path / name
+        deadline = time.monotonic() + SECONDS
+        while not place.exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline, f"no {name}"
+            time.sleep(0.01)
+        return place
+
+    def signalled(
+        self, number: signal.Signals, *args: str, to: str = "process", again: str = ""
+    ) -> Ended:
+        """Run the suite, and send it a signal when it has made the file ``waiting``.
+
+        Args:
+            number: the signal.
+            args: of pytest.
+            to: ``process``, ``group``, or a file in which the suite tells a process id.
+            again: a file; when the suite has made it the signal is sent once more.
+        """
+        process = self.start(*args)
+        read: list[str] = []
+        reader = threading.Thread(target=lambda: read.append(process.communicate()[0]))
+        try:
+            self.wait_for("waiting", process)
+            pids = {"process": process.pid, "group": -process.pid}
+            target = pids[to] if to in pids else int(self.wait_for(to, process).read_text())
+            reader.start()
+            begun = time.monotonic()
+            os.kill(target, number)
+            if again:
+                self.wait_for(again, process)
+                os.kill(target, number)
+            reader.join(SECONDS)
+            return Ended(process.returncode, time.monotonic() - begun, read[0])
+        finally:
+            process.kill()
 
     def report(self) -> dict[str, Any]:
         """Return what ``--opendal-report=report.json`` wrote, which is what its schema says."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import servers
-from runs import SECONDS, Suite, needs_xdist
+from runs import Suite, needs_xdist
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
 # What a busy machine may add to the second.
@@ -62,28 +58,10 @@ def silent() -> Iterator[dict[str, Any]]:
         yield {"scheme": "s3", "kwargs": kwargs | credentials, "retention": "none"}
 
 
-def _wait_for(suite: Suite, name: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not (suite.pytester.path / name).exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def _interrupted(suite: Suite, *args: str, group: bool = False) -> tuple[int, float, str]:
     """Interrupt the suite when its test waits; return exit code, seconds to the end and output."""
-    process = suite.start(*args)
-    reader: list[str] = []
-    thread = threading.Thread(target=lambda: reader.append(process.communicate()[0]))
-    try:
-        _wait_for(suite, "waiting", process)
-        thread.start()
-        begun = time.monotonic()
-        os.kill(-process.pid if group else process.pid, signal.SIGINT)
-        thread.join(SECONDS)
-        return process.returncode, time.monotonic() - begun, reader[0]
-    finally:
-        process.kill()
+    ended = suite.signalled(signal.SIGINT, *args, to="group" if group else "process")
+    return ended.code, ended.seconds, ended.text
 
 
 def test_interrupt_ends_a_serial_run(suite: Suite, silent: dict[str, Any]) -> None:
