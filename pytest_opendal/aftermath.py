@@ -30,7 +30,7 @@ class Aftermath:
     def __init__(
         self, directory: Path, run_id: str, storages: Iterable[StorageSettings] = ()
     ) -> None:
-        """Look; only the journals of dead processes are read.
+        """Look, and remove what tells of nothing; only the journals of dead processes are read.
 
         Args:
             directory: where the journals of this run are.
@@ -41,6 +41,7 @@ class Aftermath:
         self._run_id = run_id
         self._storages = list(storages)
         self._found = self._look()
+        reap.tidy(self._found.remnants)
         self._reaped: list[Reaped] = []
         self._is_told = False
 

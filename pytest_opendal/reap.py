@@ -5,6 +5,7 @@ It knows neither pytest nor the command, which both use it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -109,20 +110,9 @@ class Reaper:
         return _part(remnant.header, record, outcome)
 
     def _reaped(self, remnant: Remnant) -> Iterator[Reaped]:
-        with remnants.seized(remnant.path, _LOCK_SECONDS) as is_dead:
-            if not is_dead:
-                return  # somebody else reaps it
-            try:
-                inherited = Journal.inherit(remnant.path)
-            except (UnreadableJournal, OSError):
-                return  # it was readable; so somebody else is at it
-            try:
-                for ledger in inherited.ledgers():
-                    yield from self._reaped_record(remnant, ledger)
-            finally:
-                inherited.close()
-        if not remnants.journals(remnant.path.parent, remnant.header.run_id):
-            sharing.forget(remnant.path.parent, remnant.header.run_id)
+        with _inherited(remnant) as ledgers:
+            for ledger in ledgers:
+                yield from self._reaped_record(remnant, ledger)
 
     def _reaped_record(self, remnant: Remnant, ledger: Ledger) -> Iterator[Reaped]:
         if not remnants.is_somewhere(ledger.record):
@@ -164,6 +154,32 @@ class Reaper:
         if settings.scheme == "fs" and not Path(root).is_dir():
             return None, f"its root does not exist; mount it, or remove {journal} to forget this"
         return settings, ""
+
+
+def tidy(found: Iterable[Remnant]) -> None:
+    """Remove the journals of dead processes that tell of nothing, or of what is nowhere any more."""
+    for remnant in found:
+        if not remnant.records:
+            with _inherited(remnant) as ledgers:
+                for ledger in ledgers:
+                    ledger.end()
+
+
+@contextmanager
+def _inherited(remnant: Remnant) -> Iterator[list[Ledger]]:
+    """Yield the records of a dead process, none while somebody else is at them; hold its lock meanwhile."""
+    with remnants.seized(remnant.path, _LOCK_SECONDS) as is_dead:
+        try:
+            inherited = Journal.inherit(remnant.path) if is_dead else None
+        except (UnreadableJournal, OSError):
+            inherited = None  # it was readable; so somebody else has been at it
+        try:
+            yield inherited.ledgers() if inherited else []
+        finally:
+            if inherited is not None:
+                inherited.close()
+    if not remnants.journals(remnant.path.parent, remnant.header.run_id):
+        sharing.forget(remnant.path.parent, remnant.header.run_id)
 
 
 @dataclass(frozen=True, slots=True)

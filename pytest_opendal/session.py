@@ -430,7 +430,10 @@ class Session:
 
     def _settle(self, session: pytest.Session) -> None:
         """Tell all who want to know what was left, and let the run fail when it should."""
-        self._told_late = self._look_back().settle(self._collector)
+        try:
+            self._told_late = self._look_back().settle(self._collector)
+        except ConfigInvalid as error:  # there is no place for journals, so there is none
+            self._problem = str(error)
         if self._reporting.settle(self._collector.result()) and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -233,6 +233,27 @@ def test_what_was_in_memory_or_in_a_removed_temp_tree_is_no_remnant(suite: Suite
     assert suite.journals == []
 
 
+def test_a_journal_that_tells_of_nothing_goes_with_the_next_run(suite: Suite) -> None:
+    suite.lab()
+    suite.write(
+        test_it="""
+        import threading
+        from pathlib import Path
+
+        def test_done(opendal): opendal.write_bytes("a.txt", b"x")
+
+        def test_waits():
+            Path("ready-0").touch()
+            threading.Event().wait()
+        """
+    )
+    suite.kill(ready=1)
+    assert len(suite.journals) == 2
+    suite.write(test_it=LIVES)
+    assert "died" not in output(suite.run())
+    assert suite.journals == []
+
+
 # -- what must not be touched
 
 
