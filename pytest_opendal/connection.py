@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.meter import Meter
 from pytest_opendal.paths import parents
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from pytest_opendal.backends.protocol import Backend, Conditions
+    from pytest_opendal.meter import Moving
     from pytest_opendal.models import Capability, Metadata
     from pytest_opendal.settings import StorageSettings
 
@@ -44,6 +47,7 @@ class Connection:
         self.special: set[str] = set()
         """Names of devices and pipes, which are written to and never replaced."""
         self.checked = False
+        self.meter = Meter()
 
     def hurry(self) -> None:
         """After an interrupt: a storage that does not answer gets one second."""
@@ -90,6 +94,12 @@ class Connection:
         task = asyncio.current_task()
         is_cancelled = task is not None and task.cancelling()
         return min(self.timeout, _CANCELLED_SECONDS) if is_cancelled else self.timeout
+
+    def moving(
+        self, operation: str, path: str, total: int | None = None
+    ) -> AbstractContextManager[Moving]:
+        """Return what counts the bytes of a transfer, for those who watch."""
+        return self.meter.moving(f"{self.name}: {operation} {path}", total)
 
     def timed_out(self, operation: str, path: str) -> errors.StorageTimeout:
         """Return the error for silence."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from pytest_opendal.connection import Connection
+    from pytest_opendal.meter import Moving
     from pytest_opendal.models import Capability, Metadata, PresignedRequest
     from pytest_opendal.sharing import Sharing
     from pytest_opendal.tracking import Tracker
@@ -375,7 +376,10 @@ class Operations:
         if target is not None and options == NO_OPTIONS and transfer.can_replace(target):
             return await self._copy_beside(resolved, target, source)
         return await self._upload(
-            resolved, transfer.chain(head, transfer.read_file(source)), options
+            resolved,
+            transfer.chain(head, transfer.read_file(source)),
+            options,
+            transfer.size_of(source),
         )
 
     async def _copy_beside(self, resolved: str, target: Path, source: IO[bytes]) -> None:
@@ -385,7 +389,8 @@ class Operations:
             self.connection.watch("write", resolved) as still_going,
         ):
             place = target.with_name(part.rpartition("/")[2])
-            await transfer.copy_file(source, place, still_going)
+            with self.connection.moving("write", resolved, transfer.size_of(source)) as moving:
+                await transfer.copy_file(source, place, still_going, moving)
             self.tracker.written += place.stat().st_size
 
     @asynccontextmanager
@@ -437,14 +442,24 @@ class Operations:
         self.tracker.unrecorded([part])
 
     async def _upload(
-        self, resolved: str, pieces: AsyncIterator[bytes], options: WriteOptions
+        self,
+        resolved: str,
+        pieces: AsyncIterator[bytes],
+        options: WriteOptions,
+        size: int | None = None,
     ) -> None:
         target = None if options.if_not_exists else self.connection.backend.local_path(resolved)
         async with self._beside(resolved, target) as place:
-            await self._stream(resolved, place, pieces, options)
+            with self.connection.moving("write", resolved, size) as moving:
+                await self._stream(resolved, place, pieces, options, moving)
 
     async def _stream(
-        self, resolved: str, place: str, pieces: AsyncIterator[bytes], options: WriteOptions
+        self,
+        resolved: str,
+        place: str,
+        pieces: AsyncIterator[bytes],
+        options: WriteOptions,
+        moving: Moving,
     ) -> None:
         async with self.connection.watch("write", resolved) as still_going:
 
@@ -453,6 +468,7 @@ class Operations:
                     still_going()
                     yield piece
                     self.tracker.written += len(piece)
+                    moving.add(len(piece))
 
             async with aclosing(watched()) as all_pieces:
                 await self.connection.backend.upload(place, all_pieces, options)

@@ -17,6 +17,7 @@ from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.loop import LoopThread
+from pytest_opendal.meter import Meter
 from pytest_opendal.process import AREAS, MAIN
 from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
 from pytest_opendal.sharing import Sharing
@@ -60,6 +61,8 @@ class Hooks:
     """Told storage, path and test before each creation."""
     tell: Callable[[str], None] = lambda _text: None
     """Shows the user a line while something takes its time."""
+    meter: Meter = field(default_factory=Meter)
+    """Shows the user how far a transfer is."""
 
 
 class BrokenStorage(Exception):
@@ -182,6 +185,7 @@ class Run:
         way = _way(settings)
         if way not in self._connections:
             self._connections[way] = Connection(settings, self._backend(settings))
+            self._connections[way].meter = self.hooks.meter
         return self._connections[way]
 
     def _backend(self, settings: StorageSettings) -> Backend:

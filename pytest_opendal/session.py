@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import markers, recovery, remnants, report, signals, terminal
+from pytest_opendal import markers, progress, recovery, remnants, report, signals, terminal
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
+from pytest_opendal.meter import Meter
 from pytest_opendal.process import tell_mistake
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
@@ -175,7 +176,7 @@ class Session:
             def created(storage: str, path: str, test: str) -> None:
                 hook.pytest_opendal_created(storage=storage, path=path, nodeid=test)
 
-            hooks = Hooks(add_layers, created, self._tell_user)
+            hooks = Hooks(add_layers, created, self._tell_user, self._meter())
             leases = getattr(self._config, "workerinput", {}).get("opendal_leases", "")
             self._run = Run(self._process, self._journal_dir(), hooks, leases=leases)
             self._run.interrupted = self._interrupted
@@ -189,6 +190,16 @@ class Session:
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 terminal_reporter.ensure_newline()
                 terminal_reporter.write_line(f"opendal: {text}")
+
+    def _meter(self) -> Meter:
+        """Return what shows how far a long transfer is, where a person watches a terminal."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or self._is_worker:
+            return Meter()
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        # The terminal as it is when nothing is captured; the line then goes past any capturing.
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            return progress.meter(os.environ)
 
     def lend(self, node: Any) -> None:
         """Let a worker of xdist share the leases that this run takes once."""
@@ -456,7 +467,9 @@ class Session:
             return told
         removing = filter(_is_removing, self._lab.storages.values())
         return [
-            *terminal.header_line(self._infos(), self._lab.source),
+            *terminal.header_lines(
+                self._infos(), self._lab.source, self._config.get_terminal_writer().fullwidth
+            ),
             *map(_removes_too, removing),
             *told,
         ]

@@ -36,6 +36,9 @@ _YELLOW = {"yellow": True}
 class Writer(Protocol):
     """What of pytest's TerminalReporter the summary uses."""
 
+    def ensure_newline(self) -> None:
+        """End the line of dots, if there is one; a section's title does not."""
+
     def section(self, title: str, sep: str = "=", **kw: bool) -> None:
         """Write a line of ``sep`` with the title in the middle."""
 
@@ -75,6 +78,7 @@ def write_summary(
     lines = summary_lines(report, mode=mode, view=View(width, details))
     if lines:
         failing = mode == "error" and verdict(report) > 0
+        writer.ensure_newline()
         writer.section(TITLE, red=failing, yellow=not failing)
     for line in lines:
         writer.write_line(line.text, **line.markup)
@@ -102,14 +106,21 @@ def one_line(report: RunReport) -> str:
     return f"opendal: {_resources(len(report.leftovers))} left behind: {counts}"
 
 
-def header_line(infos: Sequence[StorageInfo], source: str) -> list[str]:
-    """Return the line of pytest's header; ``infos`` starts with the default storage."""
+def header_lines(infos: Sequence[StorageInfo], source: str, width: int = 80) -> list[str]:
+    """Return the line of pytest's header, two where it would not fit.
+
+    ``infos`` starts with the default storage.
+    """
     if not infos:
         return []
     first, *others = infos
     count = f" and {len(others)} other{'s' * (len(others) > 1)}" if others else ""
     version = f", opendal {first.opendal}" if first.opendal else ""
-    return [printable(f"opendal: {source}, storage {_storage(first)}{count}{version}")]
+    storage = printable(f"storage {_storage(first)}{count}")
+    line = f"opendal: {printable(source)}, {storage}{version}"
+    if columns(line) <= width:
+        return [line]
+    return [f"opendal: {printable(source)}{version}", f"  {storage}"]
 
 
 def human_size(size: int | None) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from pytest_opendal.connection import Connection
+    from pytest_opendal.meter import Moving
     from pytest_opendal.paths import StrPath
 
 CHUNK_BYTES = 4 << 20
@@ -44,8 +45,12 @@ async def stream(
     try:
         if offset:
             await connection.ask("read", path, reader.seek(offset))
-        while piece := await connection.ask("read", path, reader.read(chunk)):
-            yield piece
+        with connection.moving("read", path) as moving:
+            while piece := await connection.ask("read", path, reader.read(chunk)):
+                if moving.wants_total:
+                    moving.total = (await connection.stat(path)).content_length - offset
+                moving.add(len(piece))
+                yield piece
     finally:
         await reader.close()
 
@@ -82,8 +87,11 @@ async def _download_into(connection: Connection, path: str, target: Path) -> Non
     source = connection.backend.local_path(path)
     if source is not None and source.is_file():
         async with connection.watch("read", path) as still_going:
-            with source.open("rb") as reading:
-                await copy_file(reading, target, still_going)
+            with (
+                source.open("rb") as reading,
+                connection.moving("read", path, source.stat().st_size) as moving,
+            ):
+                await copy_file(reading, target, still_going, moving)
         return
     with target.open("wb") as file:
         async with aclosing(stream(connection, path)) as pieces:
@@ -91,7 +99,9 @@ async def _download_into(connection: Connection, path: str, target: Path) -> Non
                 await asyncio.to_thread(file.write, piece)
 
 
-async def copy_file(source: IO[bytes], target: Path, still_going: Callable[[], None]) -> None:
+async def copy_file(
+    source: IO[bytes], target: Path, still_going: Callable[[], None], moving: Moving
+) -> None:
     """Let the kernel copy a file of this machine, piece by piece so that it can be interrupted."""
     reading, offset = source.fileno(), 0
     with target.open("wb") as writing:
@@ -100,12 +110,21 @@ async def copy_file(source: IO[bytes], target: Path, still_going: Callable[[], N
         ):
             offset += copied
             still_going()
+            moving.add(copied)
 
 
 async def read_file(file: IO[bytes], chunk: int = PART_BYTES) -> AsyncIterator[bytes]:
     """Yield the rest of an open local file."""
     while piece := await asyncio.to_thread(file.read, chunk):
         yield piece
+
+
+def size_of(file: IO[bytes]) -> int:
+    """Return how many bytes an open local file has; its position stays."""
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return size
 
 
 async def read_operator(operator: Any, path: str) -> AsyncGenerator[bytes]:

@@ -17,7 +17,7 @@ from pytest_opendal.report import (
 from pytest_opendal.terminal import (
     Writer,
     columns,
-    header_line,
+    header_lines,
     human_size,
     one_line,
     printable,
@@ -37,6 +37,9 @@ class Screen:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.markup: dict[str, set[str]] = {}
+
+    def ensure_newline(self) -> None:
+        assert not self.lines, "the line of dots ends before the title"
 
     def section(self, title: str, sep: str = "=", **kw: bool) -> None:
         self.write_line(f"{sep * 2} {title}", **kw)
@@ -366,21 +369,30 @@ def test_printable_text_is_as_it_was() -> None:
 
 def test_the_header_names_file_storage_and_version() -> None:
     line = "opendal: lab.yaml, storage sdcard (fs, /srv/lab/sdcard), opendal 0.47.12"
-    assert header_line([SDCARD], "lab.yaml") == [line]
+    assert header_lines([SDCARD], "lab.yaml") == [line]
 
 
 @pytest.mark.parametrize(("more", "words"), [(1, "and 1 other"), (2, "and 2 others")])
 def test_the_header_counts_the_other_storages(more: int, words: str) -> None:
-    (line,) = header_line([SDCARD, *[RESULTS] * more], "lab.yaml")
+    (line,) = header_lines([SDCARD, *[RESULTS] * more], "lab.yaml", width=100)
     assert line == (
         f"opendal: lab.yaml, storage sdcard (fs, /srv/lab/sdcard) {words}, opendal 0.47.12"
     )
 
 
+def test_a_header_that_does_not_fit_has_two_lines() -> None:
+    source = "/home/me/lab/configurations/lab.yaml"
+    assert header_lines([SDCARD], source, width=80) == [
+        "opendal: /home/me/lab/configurations/lab.yaml, opendal 0.47.12",
+        "  storage sdcard (fs, /srv/lab/sdcard)",
+    ]
+    assert len(header_lines([SDCARD], source, width=120)) == 1
+
+
 def test_the_header_leaves_out_what_is_not_known() -> None:
-    assert header_line([], "lab.yaml") == []
+    assert header_lines([], "lab.yaml") == []
     dut = StorageInfo("dut", "jumpstarter", "dut.storage", "")
-    assert header_line([dut], "lab.yaml") == [
+    assert header_lines([dut], "lab.yaml") == [
         "opendal: lab.yaml, storage dut (jumpstarter, dut.storage)"
     ]
 
