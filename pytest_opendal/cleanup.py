@@ -75,12 +75,13 @@ class Cleaner:
         self._failures: dict[str, errors.StorageError] = {}
         self._foreign: dict[str, tuple[str, ...]] = {}
         self._directories: list[str] = []
+        self._put_back: set[str] = set()
 
     async def clean(self) -> Outcome:
         """Remove what was created, put back what was there before, and tell what is left."""
         # Two removals of one place at a time would miss each other's files, and fail.
         await self._each(_outermost(self._of_kind("tree")), self._remove_tree, "-")
-        await self._each(self._of_kind("file"), self._delete, "-1")
+        await self._each(self._of_kind("file"), self._remove_file, "-1")
         # A directory of ours may be where something was before.
         while self._restores and self._record.moved:
             await self._remove_directories()
@@ -90,8 +91,9 @@ class Cleaner:
             await self._remove_directories()
             await self._restore()
         await self._remove_directories()
-        left, removed = await self._left(), tuple(dict.fromkeys(self._directories))
-        return Outcome(tuple(left), removed, silent=self._is_silent)
+        directories = (name for name in self._directories if name not in self._put_back)
+        left, made = await self._left(), tuple(dict.fromkeys(directories))
+        return Outcome(tuple(left), made, silent=self._is_silent)
 
     async def _remove_directories(self) -> None:
         self._foreign.clear()
@@ -171,19 +173,25 @@ class Cleaner:
             if asyncio.iscoroutine(removal):
                 removal.close()
 
-    async def _delete(self, name: str) -> bool:
-        # On fs a file that another worker removes at the same time is an error.
-        with suppress(errors.NotFound):
-            await self._connection.ask("delete", name, self._connection.backend.delete(name))
+    async def _remove_file(self, name: str) -> bool:
+        # On fs it is an error that another worker removes the file at the same time, or that
+        # somebody has put a file where its directory was.
+        with suppress(errors.NotFound, errors.NotADirectory):
+            await self._connection.ask("delete", name, self._connection.backend.remove_file(name))
         return True
 
     async def _remove_tree(self, name: str) -> bool:
-        await self._connection.remove_tree(name)
+        with suppress(errors.NotFound, errors.NotADirectory):
+            await self._connection.remove_tree(name)
+        if name != self._opened.area:  # what a device has written may be a file
+            await self._remove_file(name)
         return True
 
     async def _remove_directory(self, name: str) -> bool:
         if not self._connection.backend.hierarchical:
-            return await self._delete(f"{name}/")
+            place = f"{name}/"
+            await self._connection.ask("delete", place, self._connection.backend.delete(place))
+            return True
         self._directories.append(name)
         if await self._connection.remove_empty(name):
             return True
@@ -203,8 +211,10 @@ class Cleaner:
             moved, origin = waiting[0]
             tried.add((moved, origin))
             if await self._try(moved, self._rename_back(moved, origin)):
+                self._put_back.add(origin)
                 self._note((">", moved, origin))
-                self._note(("-1", origin))
+                if origin not in self._record.saved:
+                    self._note(("-1", origin))
         return len(self._record.moved) < count
 
     @property
@@ -222,13 +232,20 @@ class Cleaner:
 
     async def _restore(self) -> None:
         for name, backup in sorted(self._record.saved.items()):
-            if await self._try(name, self._put_back(name, backup)):
+            if await self._try(name, self._write_back(name, backup)):
+                self._put_back.add(name)
                 self._note(("restored", name), ("-1", name))
 
-    async def _put_back(self, name: str, backup: str | None) -> bool:
+    async def _write_back(self, name: str, backup: str | None) -> bool:
         backend = self._connection.backend
         if any(below(name, moved) for moved in self._record.moved):
             reason = "something that was moved is there now; the old content is kept"
+            raise self._connection.error(errors.AlreadyExists, "restore", name, reason)
+        if name not in self._record.created and (found := await self._connection.find(name)):
+            # Somebody has written there since the test removed it.
+            if found.mode.is_dir() == (backup is None):
+                return True
+            reason = "something else is there now; the old content is kept"
             raise self._connection.error(errors.AlreadyExists, "restore", name, reason)
         if backup is None:
             await self._connection.ask("restore", f"{name}/", backend.create_dir(f"{name}/"))

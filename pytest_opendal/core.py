@@ -540,8 +540,13 @@ class Operations:
         """Track what the device itself will write: a file, or (trailing slash) a whole directory."""
         resolved = self.resolve(path, "register_path")
         name = self._name(path, "register_path")
-        if is_directory(resolved) and await self.connection.find(resolved) is not None:
-            return  # a directory that existed is never removed
+        if is_directory(resolved):
+            if await self._kind(name) == "file":
+                raise self.connection.error(
+                    errors.NotADirectory, "register_path", resolved, "is a file"
+                )
+            if await self.connection.find(resolved) is not None:
+                return  # a directory that existed is never removed
         async with self.tracker.creating(
             "register_path", name, "tree" if is_directory(resolved) else "file"
         ):
@@ -568,7 +573,7 @@ class Operations:
 
     @asynccontextmanager
     async def _once(self, resolved: str) -> AsyncIterator[Tracker]:
-        if self._sharing is None or self.tracker.is_ours(resolved):
+        if self._sharing is None or self.tracker.has_changed(resolved):
             yield self.tracker
             return
         async with self._sharing.exclusive(resolved) as tracker:
@@ -681,7 +686,7 @@ class Operations:
             await self._forget(resolved)
         else:
             await self.connection.ask("delete", name, self.connection.backend.delete(name))
-            self.tracker.unrecorded([name])
+            self.tracker.deleted(name)
 
     def _made(self, name: str) -> bool:
         """Whether a name is that of a directory of ours; on an object store its slash tells nothing."""
@@ -694,8 +699,7 @@ class Operations:
     async def _forget(self, resolved: str) -> None:
         """Take what was removed out of the record; a file ``x`` is not what ``x/`` names."""
         name = name_of(resolved)
-        record = self.tracker.record
-        doubtful = is_directory(resolved) and (name in record.created or name in record.moved)
+        doubtful = is_directory(resolved) and self.tracker.knows(name)
         self.tracker.removed(name, file_stays=doubtful and await self._kind(name) == "file")
 
     async def _delete_directory(self, name: str) -> None:

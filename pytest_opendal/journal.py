@@ -94,6 +94,18 @@ class Record:
                 return self.moved[place] + name[len(place) :]
         return name
 
+    def at(self, name: str) -> list[tuple[str, Entry]]:
+        """Return what was created at and below ``name``."""
+        return list(self.created.below(name))
+
+    def events_at(self, name: str) -> list[Event]:
+        """Return events that bring back what is recorded at and below ``name``, without their number."""
+        moved = [(place, origin) for place, origin in self.moved.items() if below(place, name)]
+        return [
+            *(("+", place, entry.kind, entry.existed) for place, entry in self.at(name)),
+            *(("moved", place, origin) for place, origin in moved),
+        ]
+
     def is_empty(self) -> bool:
         """Whether nothing is left to do for this storage object."""
         return self.ended or not (self.created or self.moved or self.saved)

@@ -219,7 +219,7 @@ def _merged(parts: Iterable[Reaped]) -> list[Reaped]:
     merged = []
     for _, group in groupby(sorted(parts, key=_key), key=_key):
         same = list(group)
-        removed = tuple(sorted(name for part in same for name in part.removed))
+        removed = tuple(sorted({name for part in same for name in part.removed}))
         left = tuple(leftover for part in same for leftover in part.left)
         merged.append(replace(same[0], removed=removed, left=left))
     return merged

@@ -289,7 +289,7 @@ def counted(remnants: Iterable[Remnant]) -> list[Remnants]:
 
 
 def _count(records: list[Record]) -> int:
-    # Directories above isolation areas count only where they are all that is left.
-    return sum(len(resources(record)) for record in records) or sum(
-        len([*record.created]) for record in records
-    )
+    # Two workers may both have noted a directory. Those above isolation areas count only where
+    # they are all that is left.
+    names = {name for record in records for name in resources(record)}
+    return len(names or {name for record in records for name in record.created})

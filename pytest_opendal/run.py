@@ -7,6 +7,7 @@ import os
 import re
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,8 @@ class Run:
     _keepers: dict[Connection, Tracker] = field(default_factory=dict)
     _shared_journal: Journal | None = None
     _sharings: dict[Connection, Sharing] = field(default_factory=dict)
+    _trackers: dict[Connection, list[Tracker]] = field(default_factory=dict)
+    """Of the storage objects that are open, and of what they share."""
     _broken: dict[_Way, str] = field(default_factory=dict)
 
     @property
@@ -234,7 +237,7 @@ class Run:
     def _tracker(
         self, connection: Connection, settings: StorageSettings, test: str, area: str, prefix: str
     ) -> Tracker:
-        return Tracker(
+        return self._known(
             connection,
             settings,
             self.journal.new_ledger(self._opened(connection, settings, test, area)),
@@ -242,6 +245,14 @@ class Run:
             enter=self._entering(connection, settings, area, prefix) if prefix else None,
             on_created=lambda name: self.hooks.created(settings.name, name, test),
         )
+
+    def _known(
+        self, connection: Connection, settings: StorageSettings, ledger: Ledger, **options: Any
+    ) -> Tracker:
+        """Return a tracker that learns what its peers do to its files."""
+        peers = self._trackers.setdefault(connection, [])
+        peers.append(Tracker(connection, settings, ledger, peers=peers, **options))
+        return peers[-1]
 
     def _opened(
         self, connection: Connection, settings: StorageSettings, test: str, area: str
@@ -292,7 +303,8 @@ class Run:
                 self.journal_dir, process.run_id, process.worker + SHARED, process.started
             )
             opened = self._opened(connection, settings, "", "")
-            tracker = Tracker(connection, settings, self._shared_journal.new_ledger(opened))
+            ledger = self._shared_journal.new_ledger(opened)
+            tracker = self._known(connection, settings, ledger)
             self._sharings[connection] = Sharing(tracker, self.journal_dir, process.run_id)
         return self._sharings[connection]
 
@@ -303,7 +315,10 @@ class Run:
         forgotten = held.storage.close()
         tracker = held.tracker
         claims = self._claims(held)
+        with suppress(ValueError):  # it has ended before
+            self._trackers[tracker.connection].remove(tracker)
         outcome = self._clean(tracker, keep)
+        tracker.left_moved()
         if keep is not None or not outcome.failed:
             tracker.ledger.end()
         held.forgotten = forgotten

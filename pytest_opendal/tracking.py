@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.connection import UNREACHABLE
-from pytest_opendal.paths import parents
+from pytest_opendal.paths import below, parents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -37,6 +37,9 @@ _REFUSALS = (
 
 _FAILURES = (Exception, asyncio.CancelledError)
 
+_backup_numbers = itertools.count()
+"""All trackers of a process keep old content in one place."""
+
 
 def has_answered(error: BaseException) -> bool:
     """Whether the storage answered, so that it can be asked what it did."""
@@ -59,6 +62,7 @@ class Tracker:
         area: str = "",
         enter: Callable[[], Awaitable[None]] | None = None,
         on_created: Callable[[str], None] | None = None,
+        peers: Iterable[Tracker] = (),
     ) -> None:
         """Begin an empty record.
 
@@ -69,6 +73,7 @@ class Tracker:
             area: name of an area in which everything belongs to this object, or ``""``.
             enter: awaited once before the first creation.
             on_created: called with each name before it is created.
+            peers: those that live in this process for the same storage; they come and go.
         """
         self.connection = connection
         self.settings = settings
@@ -82,8 +87,8 @@ class Tracker:
         """When each file was first created, seconds since the epoch; directories are shared."""
         self._enter = enter
         self._on_created = on_created
+        self._peers = peers
         self._area_noted = False
-        self._backup_numbers = itertools.count()
 
     @property
     def opened(self) -> Opened:
@@ -119,6 +124,18 @@ class Tracker:
         """Whether this object created ``name``."""
         return bool(self.area) or name in self.record.created
 
+    def knows(self, name: str) -> bool:
+        """Whether ``name`` is in the record, or in that of a peer."""
+        records = [tracker.record for tracker in (self, *self._followers(name))]
+        return any(name in record.created or name in record.moved for record in records)
+
+    def has_changed(self, name: str) -> bool:
+        """Whether ``name`` is of this object, or lies where it puts something back at its end."""
+        put_back = (*self.record.saved, *self.record.moved.values())
+        return self.is_ours(name) or any(
+            below(name, place) or below(place, name) for place in put_back
+        )
+
     # -- creating
 
     @asynccontextmanager
@@ -132,7 +149,8 @@ class Tracker:
             self._refuse_own_directory(operation, name)
         saved = set(self.record.saved)
         before, fresh = await self._before(operation, name)
-        known = name in self.record.created
+        entry = self.record.created.get(name)
+        known = entry is not None and "tree" not in {kind} - {entry.kind}
         entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
         self._note_created(fresh, entries)
         try:
@@ -140,8 +158,8 @@ class Tracker:
         except _FAILURES as error:
             if has_answered(error):
                 await self._take_back(error, fresh, None if known else name, before)
-                if name not in self.record.created:  # nothing has to be put back
-                    self.note(*(("restored", place) for place in {*self.record.saved} - saved))
+                if name not in self.record.created:
+                    self._need_not_restore(saved)
             raise
         self._seen(fresh)
 
@@ -157,6 +175,10 @@ class Tracker:
                 await self._take_back(error, fresh, None, None)
             raise
         self._seen(fresh)
+
+    def _need_not_restore(self, saved: set[str]) -> None:
+        """Note that what was saved beside ``saved``, for an operation that failed, is untouched."""
+        self.note(*(("restored", place) for place in self.record.saved.keys() - saved))
 
     async def _before(self, operation: str, name: str) -> tuple[Metadata | None, list[str]]:
         """Return what is at ``name``, and which directories above it are missing."""
@@ -204,12 +226,17 @@ class Tracker:
             return []
         missing: list[str] = []
         for directory in parents(name):
-            if directory == self.area or directory in self.connection.directories:
+            if directory == self.area or self._is_known(directory):
                 break
             if not self.area and not await self._is_missing(operation, directory):
                 break
             missing.append(directory)
         return missing[::-1]
+
+    def _is_known(self, directory: str) -> bool:
+        """Whether a directory has been seen; on this machine it costs nothing to look again."""
+        place = self.connection.backend.local_path(directory)
+        return directory in self.connection.directories and (place is None or place.is_dir())
 
     async def _is_missing(self, operation: str, directory: str) -> bool:
         found = await self.connection.find(directory)
@@ -291,9 +318,8 @@ class Tracker:
     async def save(self, name: str) -> None:
         """Keep the content of the file ``name`` beside the journal, to be put back at the end."""
         origin = self.record.origin(name)
-        if origin in self.record.saved:
-            return
-        backup = f"{id(self)}-{next(self._backup_numbers)}"
+        # Also when older content is kept: somebody has written there since.
+        backup = str(next(_backup_numbers))
         place = self.ledger.backups / backup
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         await transfer.download(self.connection, name, place)
@@ -323,14 +349,33 @@ class Tracker:
     def removed(self, name: str, *, file_stays: bool = False) -> None:
         """Take all below ``name`` out of the record, and ``name`` unless a file of that name stays."""
         self.connection.directories.pop(name)
-        if file_stays:
-            self.unrecorded([path for path, _ in self.record.created.below(name) if path != name])
-        else:
-            self.note(("-", name))
+        for tracker in (self, *self._followers(name)):
+            if file_stays:
+                tracker.unrecorded(path for path, _ in tracker.record.at(name) if path != name)
+            else:
+                tracker.note(("-", name))
+
+    def deleted(self, name: str) -> None:
+        """Take the file ``name``, which is no more, out of the record."""
+        for tracker in (self, *self._followers(name)):
+            tracker.note(("-" if name in tracker.record.moved else "-1", name))
 
     def unrecorded(self, names: Iterable[str]) -> None:
         """Take exactly these names out of the record."""
         self.note(*(("-1", name) for name in names))
+
+    def _followers(self, *names: str) -> list[Tracker]:
+        """Return the peers with something at or below the names, which is gone or moved for them too.
+
+        With ``restore`` it comes back, and stays theirs.
+        """
+        if self.settings.on_existing == "restore":
+            return []
+        return [
+            peer
+            for peer in self._peers
+            if peer is not self and not peer.area and any(peer.record.at(name) for name in names)
+        ]
 
     @asynccontextmanager
     async def moving(self, operation: str, source: str, target: str) -> AsyncIterator[None]:
@@ -338,13 +383,19 @@ class Tracker:
 
         What existed before is noted as moved: its data is not ours to destroy.
         """
-        ours = self.is_ours(source)
+        saved = set(self.record.saved)
         before, fresh = await self._before(operation, target)
-        overwritten = list(self.record.created.below(target))
-        moved_here = self.record.moved.get(target)
+        replaced = self.record.created.get(target)
+        stays = self._stays(before) or (replaced is not None and replaced.existed)
+        followers = self._followers(source, target)
+        ours = self.is_ours(source) or any(source in peer.record.created for peer in followers)
+        foreign = await self._foreign_of_ours(source) if ours else [source]
+        again = [(one, one.record.events_at(target)) for one in (self, *followers)]
         self._note_created(fresh, [])
-        self.note(("renaming", source, target), *([] if ours else [("moving", source, target)]))
         self._count(target, "file")
+        for tracker, _ in again:
+            tracker.note(("renaming", source, target))
+        self.note(*(("moving", name, target + name[len(source) :]) for name in foreign))
         problem: BaseException | None = None
         try:
             yield
@@ -352,25 +403,20 @@ class Tracker:
             problem = error
             is_done = await self._is_done(error, source)
             if is_done is False:
-                again: list[Event] = [
-                    ("+", name, entry.kind, entry.existed) for name, entry in overwritten
-                ]
-                if moved_here is not None:
-                    again.append(("moved", target, moved_here))
-                self.note(("-", target), *again)
+                for tracker, events in again:
+                    tracker.note(("-", target), *events)
+                self._need_not_restore(saved)
                 await self._take_back(error, fresh, None, None)
             if not is_done:
                 raise
         self.connection.directories.pop(source)
         self._seen(fresh)
-        stays = self._stays(before) or any(
-            name == target and entry.existed for name, entry in overwritten
-        )
-        self.note(
-            (">", source, target),
-            *self._new_at_their_place(source, target),
-            *([("+", target, "file", True)] if ours and stays else []),
-        )
+        put_back = self._new_at_their_place(source, target)
+        for tracker, events in again:
+            tracker.note((">", source, target))
+            if stays and tracker is not self:  # it is still the one who removes it
+                tracker.note(*(event for event in events if event[:2] == ("+", target)))
+        self.note(*put_back, *([("+", target, "file", True)] if ours and stays else []))
         if problem is not None:
             raise problem
 
@@ -383,12 +429,26 @@ class Tracker:
         except errors.StorageError:
             return None
 
+    def left_moved(self) -> None:
+        """Let peers know of what is theirs, and could not be moved back."""
+        for place, origin in self.record.moved.items():
+            for peer in self._peers:
+                if peer is not self and not peer.area and peer.record.at(origin):
+                    peer.note((">", origin, place))
+
+    async def _foreign_of_ours(self, source: str) -> list[str]:
+        """Return what ``restore`` moves back of what others put into a directory of ours."""
+        if not self.saves:
+            return []
+        foreign = [path.rstrip("/") for path in await self._foreign_below(source)]
+        return [name for name in foreign if not set(parents(name)) & set(foreign)]
+
     def _new_at_their_place(self, source: str, target: str) -> list[Event]:
         """Return what existed before at ``source``, is put back there, and so is ours at ``target``."""
         if self.settings.on_existing != "restore":
             return []
         return [
             ("+", target + name[len(source) :], entry.kind, False)
-            for name, entry in self.record.created.below(source)
+            for name, entry in self.record.at(source)
             if entry.existed
         ]

@@ -310,7 +310,7 @@ def lab_of(
     kind: str, request: pytest.FixtureRequest, tmp: Path, isolation: str = "none"
 ) -> Iterator[Lab]:
     """Yield a storage of the given kind with an empty root of its own; starts its server."""
-    scheme, kwargs = _address(kind.removeprefix("exporter_"), request, tmp)
+    scheme, kwargs = address_of(kind.removeprefix("exporter_"), request, tmp)
     lab = Lab(kind, scheme, kwargs, isolation, tmp)
     try:
         yield lab
@@ -320,7 +320,7 @@ def lab_of(
         lab.close()
 
 
-def _address(kind: str, request: pytest.FixtureRequest, tmp: Path) -> tuple[str, dict[str, str]]:
+def address_of(kind: str, request: pytest.FixtureRequest, tmp: Path) -> tuple[str, dict[str, str]]:
     if kind == "memory":
         return "memory", {}
     if kind == "fs":

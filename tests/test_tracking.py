@@ -9,15 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pytest_opendal import errors
 from pytest_opendal.report import Reason
@@ -26,9 +20,9 @@ from contract import Lab, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pytest_opendal.run import Held
-    from pytest_opendal.storage import Storage
 
 
 def created(lab: Lab, held: Held) -> set[str]:
@@ -482,153 +476,3 @@ def test_a_full_disk_damages_nothing(tmp_path: Path, tiny_disk: Path, way: str, 
     assert created(lab, held) == set()
     lab.end(held)
     lab.close()
-
-
-# -- the journal says what the test sees
-
-_SEGMENTS = st.sampled_from(["a", "b", "ab"])
-_NAMES = st.lists(_SEGMENTS, min_size=1, max_size=3).map("/".join)
-
-
-class Operations(RuleBasedStateMachine):
-    """Random operations of a test and of a stranger; the record is checked after each."""
-
-    kind = "fs"
-    on_existing = "created"
-
-    @initialize(theirs=st.sets(_NAMES, max_size=3))
-    def begin(self, theirs: set[str]) -> None:
-        self.tmp = Path(tempfile.mkdtemp(prefix="pytest-opendal-"))
-        kwargs = {"root": str(self.tmp / "root")} if self.kind == "fs" else {}
-        self.lab = Lab(self.kind, self.kind, kwargs, "none", self.tmp)
-        for name in sorted(theirs):
-            self._try(lambda name=name: self.lab.stranger.write(name))
-        self.before = self.lab.stranger.everything()
-        self.held = self.lab.hold(on_existing=self.on_existing)
-
-    @property
-    def storage(self) -> Storage:
-        """The storage object under test."""
-        return self.held.storage
-
-    def _try(self, use: object) -> None:
-        try:
-            use()  # type: ignore[operator]
-        except (errors.StorageError, OSError):
-            pass
-        except Exception as error:
-            if not type(error).__module__.startswith("opendal"):
-                raise
-
-    @rule(name=_NAMES)
-    def write(self, name: str) -> None:
-        self._try(lambda: self.storage.write_bytes(name, b"ours"))
-
-    @rule(name=_NAMES)
-    def give_up(self, name: str) -> None:
-        def use() -> None:
-            with self.storage.open(name, "wb") as file:
-                file.write(b"half")
-                raise errors.StorageError
-
-        self._try(use)
-
-    @rule(name=_NAMES)
-    def create_dir(self, name: str) -> None:
-        self._try(lambda: self.storage.create_dir(name))
-
-    @rule(source=_NAMES, place=_NAMES)
-    def copy(self, source: str, place: str) -> None:
-        self._try(lambda: self.storage.copy(source, place))
-
-    @rule(source=_NAMES, place=_NAMES)
-    def rename(self, source: str, place: str) -> None:
-        # What is moved to its old place again is nobody's from then on, also in a directory of ours.
-        if self.held.tracker.record.origin(source) != place:
-            self._try(lambda: self.storage.rename(source, place))
-
-    @rule(name=_NAMES, slash=st.sampled_from(["", "/"]))
-    def delete(self, name: str, slash: str) -> None:
-        self._try(lambda: self.storage.delete(name + slash))
-
-    @rule(name=_NAMES, slash=st.sampled_from(["", "/"]))
-    def remove_all(self, name: str, slash: str) -> None:
-        self._try(lambda: self.storage.remove_all(name + slash))
-
-    @invariant()
-    def journal_and_memory_agree(self) -> None:
-        if hasattr(self, "held"):
-            created(self.lab, self.held)
-
-    @invariant()
-    def every_file_is_known(self) -> None:
-        if not hasattr(self, "held"):
-            return
-        told = self.storage.get_created_resources()
-        moved = set(self.held.tracker.record.moved)
-        for path in self.lab.stranger.everything():
-            name = path.rstrip("/")
-            above = {name[:index] for index, char in enumerate(name) if char == "/"} | {name}
-            assert name in told or path in self.before or above & moved, path
-
-    def teardown(self) -> None:
-        if hasattr(self, "held"):
-            try:
-                self._check_the_end()
-            finally:
-                self.lab.close()
-                shutil.rmtree(self.tmp)
-
-    def _check_the_end(self) -> None:
-        leftovers = self.lab.end(self.held).leftovers
-        after = self.lab.stranger.everything()
-        if any(left.reason is Reason.FAILED for left in leftovers):
-            # Renames in a circle may leave no room for old content: it is told, and kept.
-            assert self.on_existing == "restore"
-            assert self.lab.replayed()
-            return
-        moved = {left.path for left in leftovers if left.reason is Reason.MOVED}
-        fresh = {path for path in after if path not in self.before}
-        assert all(_is_below(path, moved) for path in fresh), fresh
-        if self.on_existing == "restore" and not moved:
-            assert after == self.before
-        if self.on_existing == "restore":
-            # What cannot be moved back, because its old place is above its new one, is not lost.
-            assert Counter(after.values()) >= Counter(filter(None, self.before.values()))
-
-
-def _is_below(path: str, names: set[str]) -> bool:
-    """Whether a path is at, below or above one of the names."""
-    return any(
-        f"{path.rstrip('/')}/".startswith(f"{name}/") or f"{name}/".startswith(path)
-        for name in names
-    )
-
-
-_QUICK = settings(
-    max_examples=100,
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-_LONG = settings(_QUICK, max_examples=5000, stateful_step_count=30, derandomize=False)
-
-
-def _machine(kind: str, on_existing: str, how: settings) -> type:
-    name = f"Test_{kind}_{on_existing}"
-    machine = type(name, (Operations,), {"kind": kind, "on_existing": on_existing})
-    machine.TestCase.settings = how  # type: ignore[attr-defined]
-    return machine
-
-
-@pytest.mark.parametrize("on_existing", ["created", "restore"])
-@pytest.mark.parametrize("kind", ["fs", "memory"])
-@pytest.mark.parametrize(
-    "how",
-    [pytest.param(_QUICK, id="quick"), pytest.param(_LONG, id="long", marks=pytest.mark.sweep)],
-)
-def test_the_journal_says_what_the_test_sees(kind: str, on_existing: str, how: settings) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    run_state_machine_as_test(_machine(kind, on_existing, how), settings=how)

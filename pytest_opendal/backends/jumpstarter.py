@@ -144,6 +144,11 @@ class JumpstarterBackend:
         """Remove a file, or the marker of a directory."""
         await self._call("delete", path)
 
+    async def remove_file(self, path: str) -> None:
+        """Remove a file; a directory that is in its place stays."""
+        if not (self.hierarchical and await self._is_directory(path)):
+            await self.delete(path)
+
     async def remove_empty(self, path: str) -> bool:
         """Remove a directory unless something is in it."""
         if self.hierarchical and not await self._is_directory(path.rstrip("/")):

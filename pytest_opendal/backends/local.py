@@ -198,6 +198,11 @@ class LocalBackend:
         """Remove a file, or the marker of a directory."""
         await self._operator.delete(path)
 
+    async def remove_file(self, path: str) -> None:
+        """Remove a file; WebDAV's delete removes a directory with all below it."""
+        if not (self.hierarchical and await self._is_directory(path)):
+            await self.delete(path)
+
     async def remove_empty(self, path: str) -> bool:
         """Remove a directory unless something is in it."""
         if self.hierarchical and not await self._is_directory(path):

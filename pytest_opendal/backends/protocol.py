@@ -105,6 +105,9 @@ class Backend(Protocol):
     async def delete(self, path: str) -> None:
         """Remove a file, or the marker of a directory; what is missing is no error."""
 
+    async def remove_file(self, path: str) -> None:
+        """Remove a file; a directory that is in its place stays."""
+
     async def remove_empty(self, path: str) -> bool:
         """Remove a directory unless something is in it; whether it is gone."""
 
