@@ -214,13 +214,17 @@ def _key(part: Reaped) -> tuple[str, ...]:
     return part.started, part.run_id, part.host, part.storage, part.where
 
 
+def _why_and_where(left: Leftover) -> tuple[str, str, str]:
+    return left.reason, left.error or "", left.path
+
+
 def _merged(parts: Iterable[Reaped]) -> list[Reaped]:
     """Return one part for each run and storage, of those of all its processes."""
     merged = []
     for _, group in groupby(sorted(parts, key=_key), key=_key):
         same = list(group)
         removed = tuple(sorted({name for part in same for name in part.removed}))
-        left = tuple(leftover for part in same for leftover in part.left)
+        left = tuple(sorted((left for part in same for left in part.left), key=_why_and_where))
         merged.append(replace(same[0], removed=removed, left=left))
     return merged
 

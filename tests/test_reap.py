@@ -211,6 +211,49 @@ def test_the_ini_key_reaps_too(suite: Suite) -> None:
     assert suite.journals == []
 
 
+@needs_xdist
+def test_the_controller_reaps_before_its_workers_begin(suite: Suite) -> None:
+    suite.lab()
+    suite.write(test_it=DIES)
+    suite.kill(ready=1)
+    suite.write(test_it="def test_it(opendal, n): assert not opendal.exists('shared')")
+    suite.write(
+        conftest="""
+        def pytest_generate_tests(metafunc): metafunc.parametrize("n", range(4))
+        """
+    )
+    result = suite.run("-n2", "--opendal-reap")
+    result.assert_outcomes(passed=4)
+    assert output(result).count("reap: removed what a run that died left: 5 from lab") == 1
+    assert suite.journals == []
+
+
+def test_without_a_cache_the_private_directory_is_looked_into(suite: Suite) -> None:
+    """It is one for all projects of this user: only what is on the storages of this one counts."""
+    suite.lab()
+    suite.write(test_it=DIES)
+    suite.kill("-p", "no:cacheprovider", ready=1)
+    suite.write(test_it=LIVES)
+    assert "died left 5 in lab" in output(suite.run())
+    suite.lab(kwargs={"root": str(suite.pytester.path / "of-another-project")})
+    assert "died" not in output(suite.run())
+    assert "died left 5 in lab" in output(suite.run("-p", "no:cacheprovider"))
+    assert reap().exit_code == 0
+    assert suite.left() == []
+
+
+def test_the_place_that_the_ini_file_names_is_looked_into(suite: Suite) -> None:
+    suite.pytester.makeini("[pytest]\nopendal_journal_dir = journals\n")
+    suite.lab()
+    suite.write(test_it=DIES)
+    suite.kill(ready=1)
+    place = suite.pytester.path / "journals"
+    assert len(os.listdir(place)) == 2
+    suite.write(test_it=LIVES)
+    suite.run("--opendal-reap").assert_outcomes(passed=1)
+    assert (suite.left(), os.listdir(place)) == ([], [])
+
+
 def test_a_run_without_configuration_is_reaped_too(suite: Suite) -> None:
     """Its storage was in pytest's own temp tree, where the journal tells it."""
     suite.write(test_it=DIES)
