@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_opendal import config as configuration
-from pytest_opendal import markers, progress, recovery, remnants, report, signals, terminal
+from pytest_opendal import markers, recovery, remnants, report, signals, terminal
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
-from pytest_opendal.meter import Meter
 from pytest_opendal.process import tell_mistake
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
+from pytest_opendal.screen import Screen, removal_warnings
 from pytest_opendal.settings import JumpstarterSettings, StorageSettings
 from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from pathlib import Path
 
     from pytest_opendal.flashing import Flasher
     from pytest_opendal.options import Options
@@ -60,6 +59,7 @@ class Session:
         self._aftermath: Aftermath | None = None
         self._told_late: list[str] = []
         self._reporting = Reporting(config, chosen)
+        self._screen = Screen(config)
         self._finished = False
 
     # -- configuration
@@ -176,30 +176,11 @@ class Session:
             def created(storage: str, path: str, test: str) -> None:
                 hook.pytest_opendal_created(storage=storage, path=path, nodeid=test)
 
-            hooks = Hooks(add_layers, created, self._tell_user, self._meter())
+            hooks = Hooks(add_layers, created, self._screen.tell, self._screen.meter())
             leases = getattr(self._config, "workerinput", {}).get("opendal_leases", "")
             self._run = Run(self._process, self._journal_dir(), hooks, leases=leases)
             self._run.interrupted = self._interrupted
         return self._run
-
-    def _tell_user(self, text: str) -> None:
-        """Show a line while a test is waiting; workers have no terminal."""
-        terminal_reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        if terminal_reporter is not None:
-            with capture.global_and_fixture_disabled() if capture else nullcontext():
-                terminal_reporter.ensure_newline()
-                terminal_reporter.write_line(f"opendal: {text}")
-
-    def _meter(self) -> Meter:
-        """Return what shows how far a long transfer is, where a person watches a terminal."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self._is_worker:
-            return Meter()
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        # The terminal as it is when nothing is captured; the line then goes past any capturing.
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            return progress.meter(os.environ)
 
     def lend(self, node: Any) -> None:
         """Let a worker of xdist share the leases that this run takes once."""
@@ -465,12 +446,11 @@ class Session:
         told = self._aftermath.header_lines() if self._aftermath else []
         if self._lab is None:
             return told
-        removing = filter(_is_removing, self._lab.storages.values())
         return [
             *terminal.header_lines(
                 self._infos(), self._lab.source, self._config.get_terminal_writer().fullwidth
             ),
-            *map(_removes_too, removing),
+            *removal_warnings(self._lab),
             *told,
         ]
 
@@ -480,26 +460,6 @@ class Session:
         first = self._first_storage() or self._lab.default
         ordered = sorted(self._lab.storages.values(), key=lambda settings: settings.name != first)
         return [info_of(settings) for settings in ordered]
-
-
-def _is_removing(settings: StorageSettings) -> bool:
-    """Whether the exporter that is served here removes files by itself when it closes."""
-    exporter = settings.jumpstarter
-    if exporter is None or exporter.exporter_config is None:
-        return False
-    try:
-        exported = configuration.load(Path(exporter.exporter_config), os.environ).storages
-    except ConfigInvalid:
-        return False  # told when it is served
-    drivers = [exported.get(exporter.driver)] if exporter.driver else exported.values()
-    return any(driver is not None and driver.remove_created_on_close for driver in drivers)
-
-
-def _removes_too(settings: StorageSettings) -> str:
-    return (
-        f"opendal: warning: {settings.name}: the exporter's driver has remove_created_on_close and "
-        "removes all that was written when it closes, also what existed before"
-    )
 
 
 def _skip_without_capability(item: pytest.Item, storage: Storage) -> None:

@@ -139,7 +139,10 @@ def test_a_served_exporter(remote: Suite, board: Path, plugin_args: tuple[str, .
     result.assert_outcomes(passed=8)
     assert section(result) == []
     result.stdout.fnmatch_lines(
-        ["opendal: *lab.yaml, storage dut (jumpstarter*dut.storage*exporter_config *board.yaml*"]
+        [
+            "opendal: *lab.yaml, *",
+            "  storage dut (jumpstarter*dut.storage*exporter_config *board.yaml*",
+        ]
     )
 
 
