@@ -34,6 +34,8 @@ class _Deferred(Storage):
         self._refuse_closed(coroutine)
         return coroutine
 
+    _at_once = _run
+
     async def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Answer."""
         return await self._calls.ask(coroutine)

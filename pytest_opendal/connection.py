@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.loop import advance, is_on_loop, on_loop, resumed
 from pytest_opendal.meter import Meter
 from pytest_opendal.paths import parents
 from pytest_opendal.pathtree import PathTree
@@ -65,12 +67,24 @@ class Connection:
 
     async def ask(self, operation: str, path: str, answer: Awaitable[T]) -> T:
         """Await one call of the backend for at most ``timeout`` seconds."""
+        if not is_on_loop():
+            if self.backend.at_once and isinstance(answer, Coroutine):
+                try:
+                    advance(answer)
+                except StopIteration as done:
+                    result: T = done.value
+                    return result
+                except Exception as error:
+                    raise self._explained(operation, path, error) from _cause(error)
+                answer = resumed(answer)
+            await on_loop()
         async with self.watch(operation, path):
             return await answer
 
     @asynccontextmanager
     async def watch(self, operation: str, path: str) -> AsyncIterator[Callable[[], None]]:
         """Limit what runs inside to ``timeout`` seconds after the last call of what this yields."""
+        await on_loop()
         loop = asyncio.get_running_loop()
         seconds = self._patience()
         limit = asyncio.timeout(seconds)
@@ -81,13 +95,17 @@ class Connection:
         try:
             async with limit:
                 yield still_going
-        except errors.StorageError as error:
-            raise self.error(type(error), operation, path, str(error)) from error.__cause__
         except Exception as error:
-            if limit.expired():
+            if limit.expired() and not isinstance(error, errors.StorageError):
                 raise self.timed_out(operation, path) from None
-            kind, reason = self.backend.explain(error)
-            raise self.error(kind, operation, path, reason) from error.with_traceback(None)
+            raise self._explained(operation, path, error) from _cause(error)
+
+    def _explained(self, operation: str, path: str, error: Exception) -> errors.StorageError:
+        """Return our error for one of the backend's, or of its own."""
+        if isinstance(error, errors.StorageError):
+            return self.error(type(error), operation, path, str(error))
+        kind, reason = self.backend.explain(error)
+        return self.error(kind, operation, path, reason)
 
     def _patience(self) -> float:
         """Return the seconds for a call; what a cancelled operation puts right has to be quick."""
@@ -167,6 +185,7 @@ class Connection:
 
     async def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[str]:
         """Yield what the service lists below a directory, each entry within the time limit."""
+        await on_loop()
         operation = "scan" if recursive else "list"
         entries = self.backend.list(path, recursive=recursive)
         while (entry := await self.ask(operation, path, anext(entries, None))) is not None:
@@ -181,3 +200,10 @@ class Connection:
             if len(found) == limit:
                 break
         return found
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """Return what one of our errors came from, or another's error without its frames."""
+    if isinstance(error, errors.StorageError):
+        return error.__cause__
+    return error.with_traceback(None)

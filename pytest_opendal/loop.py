@@ -1,8 +1,11 @@
-"""The thread on which all storage operations run, so that the main thread stays interruptible.
+"""The thread on which storage operations run, so that the main thread stays interruptible.
 
 A blocking opendal call ignores Ctrl-C while a server is silent (0.45 and 0.47), and presigning exists
 only on ``AsyncOperator``. On a loop of its own, with the caller waiting on a future, every operation
 can be interrupted and bounded, also when the test itself runs in an event loop.
+
+The way to another thread and back costs as much as a small file does. So an operation may begin on the
+thread of its caller (`LoopThread.run_at_once`), and move over with `on_loop` before it waits.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import types
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,11 +21,46 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pytest_opendal.errors import StorageUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine, Generator
 
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
+_MOVE = object()
+
+
+class _Thread(threading.Thread):
+    """The thread of a loop, so that code can tell that it runs there."""
+
+
+def is_on_loop() -> bool:
+    """Whether this runs on a loop thread."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
+@types.coroutine
+def on_loop() -> Generator[object, None, None]:
+    """Go on on the loop thread; to be awaited before anything that waits."""
+    if not is_on_loop():
+        yield _MOVE
+
+
+@types.coroutine
+def resumed(begun: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a coroutine that has begun elsewhere, which ``await`` refuses."""
+    return (yield from begun.__await__())
+
+
+def advance(coroutine: Coroutine[Any, Any, T]) -> None:
+    """Run a coroutine on this thread until it asks to be moved to the loop thread.
+
+    Raises:
+        StopIteration: it came to its end; ``value`` is what it returns.
+    """
+    if coroutine.send(None) is not _MOVE:
+        coroutine.close()
+        msg = "a storage operation waits outside of the loop thread, which is a defect of pytest-opendal"
+        raise RuntimeError(msg)
 
 
 class Call(Generic[T]):
@@ -75,6 +114,8 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._starting = threading.Lock()
+        self._at_once = threading.RLock()
+        self._running: set[Future[Any]] = set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` on the loop and return its result; an interrupt here cancels it there.
@@ -82,12 +123,41 @@ class LoopThread:
         Raises:
             StorageUnavailable: in a child forked after the loop was started.
         """
+        with self._at_once:
+            future = self._submit(coroutine)
+        return self._result(future)
+
+    def run_at_once(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Do what `run` does, but begin here and now; on the loop goes on what has to wait.
+
+        As long as something runs on the loop all of it goes there, so that no two operations ever
+        run side by side.
+        """
+        with self._at_once:
+            if not self._running:
+                self._refuse_fork(coroutine)
+                try:
+                    advance(coroutine)
+                except StopIteration as done:
+                    result: T = done.value
+                    return result
+            future = self._submit(coroutine)
+        return self._result(future)
+
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop_for(coroutine))
+        self._running.add(future)
+        return future
+
+    def _result(self, future: Future[T]) -> T:
         try:
             return future.result()
         finally:
-            # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
-            if not future.done():
+            if future.done():
+                self._running.discard(future)
+            else:
+                # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
+                # It takes a while to end there, so from now on nothing begins here any more.
                 future.cancel()
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Call[T]:
@@ -96,14 +166,23 @@ class LoopThread:
         Raises:
             StorageUnavailable: in a child forked after the loop was started.
         """
-        return Call(coroutine, self._loop_for(coroutine))
+        with self._at_once:
+            call = Call(coroutine, self._loop_for(coroutine))
+            self._running.add(call.ended)
+        call.ended.add_done_callback(self._running.discard)
+        return call
 
     def _loop_for(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
-        try:
-            return self._started()
-        except StorageUnavailable:
+        self._refuse_fork(coroutine)
+        return self._started()
+
+    def _refuse_fork(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if not self._pid:
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
             coroutine.close()
-            raise
+            msg = "a storage cannot be used in a forked child; open one there with a new process"
+            raise StorageUnavailable(msg)
 
     def drop(self, items: AsyncGenerator[Any, None]) -> None:
         """Close a generator that was run here without waiting: the garbage collector may call this."""
@@ -116,17 +195,13 @@ class LoopThread:
             with self._starting:
                 if self._loop is None:
                     self._start()
-        if self._pid != os.getpid():
-            msg = "a storage cannot be used in a forked child; open one there with a new process"
-            raise StorageUnavailable(msg)
         assert self._loop is not None
         return self._loop
 
     def _start(self) -> None:
         loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name="pytest-opendal", daemon=True)
+        self._thread = _Thread(target=loop.run_forever, name="pytest-opendal", daemon=True)
         self._thread.start()
-        self._pid = os.getpid()
         self._loop = loop
 
     def stop(self) -> None:

@@ -56,9 +56,18 @@ class Storage:
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what an operation does; all methods return what this does, for `AsyncStorage`."""
+        return self._returned(self._loop.run, coroutine)
+
+    def _at_once(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Do what `_run` does with a coroutine that may begin here: it awaits `on_loop` before it waits."""
+        return self._returned(self._loop.run_at_once, coroutine)
+
+    def _returned(
+        self, run: Callable[[Coroutine[Any, Any, T]], T], coroutine: Coroutine[Any, Any, T]
+    ) -> T:
         self._refuse_closed(coroutine)
         try:
-            return self._loop.run(coroutine)
+            return run(coroutine)
         except errors.RAISED as error:
             raise errors.bare(error) from error.__cause__
 
@@ -101,7 +110,7 @@ class Storage:
             NotFound: there is no such file.
             ConditionNotMatch: the etag is not as demanded.
         """
-        return self._run(
+        return self._at_once(
             self._core.read_bytes(
                 path, offset=offset, size=size, if_match=if_match, if_none_match=if_none_match
             )
@@ -126,7 +135,7 @@ class Storage:
             NotFound: nothing is there.
             ConditionNotMatch: the etag is not as demanded.
         """
-        return self._run(self._core.stat(path, if_match=if_match, if_none_match=if_none_match))
+        return self._at_once(self._core.stat(path, if_match=if_match, if_none_match=if_none_match))
 
     def hash(self, path: StrPath, algo: str = "sha256") -> str:
         """Return the hex digest of a file's content; ``algo`` is any of hashlib with a fixed length."""
@@ -134,7 +143,7 @@ class Storage:
 
     def exists(self, path: StrPath) -> bool:
         """Whether a file or directory is there."""
-        return self._run(self._core.exists(path))
+        return self._at_once(self._core.exists(path))
 
     def list(self, path: StrPath, *, recursive: bool = False) -> Generator[str, None, None]:
         """Yield the paths directly below a directory (or all), the directory itself first.
@@ -161,7 +170,7 @@ class Storage:
 
     def capability(self) -> Capability:
         """Return what the service can do."""
-        return self._run(self._core.capability())
+        return self._at_once(self._core.capability())
 
     def wait_until(
         self,
@@ -204,7 +213,7 @@ class Storage:
         options = WriteOptions(
             content_type, cache_control, content_disposition, user_metadata, if_not_exists
         )
-        return self._run(self._core.write_bytes(path, _as_bytes(data), options))
+        return self._at_once(self._core.write_bytes(path, _as_bytes(data), options))
 
     def write_from_path(
         self,
@@ -265,14 +274,14 @@ class Storage:
 
     def create_dir(self, path: StrPath) -> None:
         """Make a directory and those above it; one that exists is left as it is."""
-        return self._run(self._core.create_dir(path))
+        return self._at_once(self._core.create_dir(path))
 
     def register_path(self, path: StrPath) -> None:
         """Track what the device itself will write, so that it is removed with the rest.
 
         A path with a trailing slash that does not exist yet is a directory whose whole content is ours.
         """
-        return self._run(self._core.register_path(path))
+        return self._at_once(self._core.register_path(path))
 
     def ensure(self, path: StrPath, source: StrPath) -> bool:
         """Upload the local file ``source`` unless ``path`` has the same size and content already.
@@ -290,11 +299,11 @@ class Storage:
 
     def rename(self, source: StrPath, target: StrPath) -> None:
         """Move a file, or a directory with all below it."""
-        return self._run(self._core.rename(source, target))
+        return self._at_once(self._core.rename(source, target))
 
     def delete(self, path: StrPath) -> None:
         """Remove a file or an empty directory; what is missing is no error."""
-        return self._run(self._core.delete(path))
+        return self._at_once(self._core.delete(path))
 
     def remove_all(self, path: StrPath) -> None:
         """Remove a file, or a directory with all below it, but no sibling ``xy`` of ``x``.
@@ -302,7 +311,7 @@ class Storage:
         Raises:
             Protected: the root of a shared storage, or what ``protect`` names.
         """
-        return self._run(self._core.remove_all(path))
+        return self._at_once(self._core.remove_all(path))
 
     # -- presigning
 

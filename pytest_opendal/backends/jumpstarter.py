@@ -62,6 +62,7 @@ class JumpstarterBackend:
 
     scheme = "jumpstarter"
     appends = False
+    at_once = False
 
     def __init__(self, exporter: Exporter, driver: str | None) -> None:
         """Ask nothing yet; the exporter is connected with the first call.

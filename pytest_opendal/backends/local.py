@@ -13,6 +13,8 @@ from pytest_opendal import errors
 from pytest_opendal.backends import compat
 from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
+from pytest_opendal.backends.quick import quick_way
+from pytest_opendal.loop import on_loop
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ _BY_STATUS: dict[int, type[errors.StorageError]] = {
 class LocalBackend:
     """Adapts ``opendal.AsyncOperator`` to what a storage needs."""
 
+    at_once = True
     replaces = False
     may_be_gone = False
     place = ""
@@ -92,7 +95,8 @@ class LocalBackend:
         ]
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
         try:
-            self._operator = add_layers(opendal.AsyncOperator(spelled(scheme), **kwargs))
+            plain = opendal.AsyncOperator(spelled(scheme), **kwargs)
+            self._operator = add_layers(plain)
         except compat.ERRORS as error:
             kind, reason = self.explain(error)
             raise (errors.Unsupported if kind is errors.Unsupported else errors.ConfigInvalid)(
@@ -103,6 +107,9 @@ class LocalBackend:
         # Object stores list recursively in one request; services with directories walk them.
         self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
         self.appends = self._capability.write_can_append and scheme in _APPENDING
+        # A layer of somebody else may wait, or try again.
+        is_plain = self._operator is plain
+        self._quick = quick_way(scheme, kwargs, plain) if is_plain else None
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.scheme!r})"
@@ -113,6 +120,7 @@ class LocalBackend:
 
     async def check(self) -> None:
         """Ask for a name that hardly exists: any answer but silence or refusal will do."""
+        await on_loop()
         with suppress(*_answers()):
             await self._operator.stat("pytest-opendal-check")
 
@@ -123,7 +131,12 @@ class LocalBackend:
     async def stat(self, path: str, conditions: Conditions = NO_CONDITIONS) -> Metadata:
         """Return the metadata of a file or directory."""
         self._refuse_conditions("stat", conditions)
-        found = await self._operator.stat(path, **compat.conditions(conditions))
+        given = compat.conditions(conditions)
+        if self._quick is not None and self._quick.takes(path):
+            found: Any = self._quick.operator.stat(path, **given)
+        else:
+            await on_loop()
+            found = await self._operator.stat(path, **given)
         metadata = Metadata.model_validate(found)
         if metadata.mode.is_dir():
             # 0.45 tells the size of the directory's inode, 0.47 tells 0.
@@ -133,6 +146,9 @@ class LocalBackend:
     async def read(self, path: str, offset: int, size: int | None, conditions: Conditions) -> bytes:
         """Return a range of a file."""
         self._refuse_conditions("read", conditions)
+        if self._quick is not None and not offset and size is None and self._quick.can_read(path):
+            return self._quick.operator.read(path, **compat.conditions(conditions))
+        await on_loop()
         await self._refuse_directory(path)
         return await compat.read(self._operator, path, offset, size, conditions)
 
@@ -144,6 +160,7 @@ class LocalBackend:
 
     async def open(self, path: str) -> Reader:
         """Open a file for reading."""
+        await on_loop()
         await self._refuse_directory(path)
         return await self._operator.open(path, "rb")
 
@@ -155,7 +172,12 @@ class LocalBackend:
 
     async def write(self, path: str, data: bytes, options: WriteOptions) -> None:
         """Store a whole file."""
-        await self._operator.write(path, data, **self._storable(options))
+        storable = self._storable(options)
+        if self._quick is not None and self._quick.takes(path, len(data)):
+            self._quick.operator.write(path, data, **storable)
+        else:
+            await on_loop()
+            await self._operator.write(path, data, **storable)
 
     def _storable(self, options: WriteOptions) -> dict[str, Any]:
         """Return the options as keyword arguments; opendal ignores what the service cannot store."""
@@ -168,10 +190,12 @@ class LocalBackend:
 
     async def append(self, path: str, data: bytes) -> None:
         """Add to the end of a file."""
+        await on_loop()
         await self._operator.write(path, data, append=True)
 
     async def upload(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
         """Stream where the service takes parts, else store in one write what the stream yields."""
+        await on_loop()
         if self._capability.write_can_multi and compat.can_stream(options):
             await self._stream(path, chunks, options)
         else:
@@ -188,6 +212,10 @@ class LocalBackend:
 
     async def create_dir(self, path: str) -> None:
         """Make a directory and those above it."""
+        if self._quick is not None and self._quick.takes(path):
+            self._quick.operator.create_dir(path)
+            return
+        await on_loop()
         await self._operator.create_dir(path)
         if self.scheme == "webdav" and not await self._is_directory(path):
             # The server's "exists already" is taken for success, also when that is a file.
@@ -196,7 +224,11 @@ class LocalBackend:
 
     async def delete(self, path: str) -> None:
         """Remove a file, or the marker of a directory."""
-        await self._operator.delete(path)
+        if self._quick is not None and self._quick.takes(path):
+            self._quick.operator.delete(path)
+        else:
+            await on_loop()
+            await self._operator.delete(path)
 
     async def remove_file(self, path: str) -> None:
         """Remove a file; WebDAV's delete removes a directory with all below it."""
@@ -211,7 +243,7 @@ class LocalBackend:
         if self.scheme not in _SAFE_RMDIR and await self._holds_something(path):
             return False
         try:
-            await self._operator.delete(path)
+            await self.delete(path)
         except compat.ERRORS as error:
             if "not empty" in str(error):
                 return False
@@ -221,6 +253,7 @@ class LocalBackend:
     async def _is_directory(self, path: str) -> bool:
         if self._root is not None:
             return (self._root / path).is_dir()
+        await on_loop()
         try:
             return (await self._operator.stat(path)).mode.is_dir()
         except opendal.exceptions.NotFound:
@@ -234,11 +267,16 @@ class LocalBackend:
 
     async def remove_tree(self, path: str) -> None:
         """Remove a directory and all below it."""
+        if self._quick is not None and self._quick.can_remove(path):
+            self._quick.operator.remove_all(path)
+            return
+        await on_loop()
         await self._operator.remove_all(path)
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a file."""
         self._refuse_cut_target(target)
+        await on_loop()
         await self._operator.copy(source, target)
 
     def _refuse_cut_target(self, target: str) -> None:
@@ -250,7 +288,12 @@ class LocalBackend:
     async def rename(self, source: str, target: str) -> None:
         """Move a file or directory; opendal refuses a directory's slash and moves it without."""
         self._refuse_cut_target(target)
-        await self._operator.rename(source.rstrip("/"), target.rstrip("/"))
+        origin, place = source.rstrip("/"), target.rstrip("/")
+        if self._quick is not None and self._quick.takes(origin) and self._quick.takes(place):
+            self._quick.operator.rename(origin, place)
+        else:
+            await on_loop()
+            await self._operator.rename(origin, place)
 
     async def replace(self, part: str, target: str) -> None:
         """Put a file in the place of another."""
@@ -258,6 +301,7 @@ class LocalBackend:
 
     async def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[str]:
         """Yield paths below a directory."""
+        await on_loop()
         async for entry in compat.entries(self._operator, path or "/", recursive):
             yield entry
 
@@ -268,6 +312,7 @@ class LocalBackend:
         if not getattr(self._capability, f"presign_{operation}"):
             msg = f"{self.scheme} cannot presign {operation} with opendal {compat.VERSION}"
             raise errors.Unsupported(msg)
+        await on_loop()
         signed = await getattr(self._operator, f"presign_{operation}")(path, expire_second)
         return PresignedRequest.model_validate(signed)
 

@@ -64,6 +64,8 @@ class Backend(Protocol):
     """Directories are things of their own: writing a file makes those above it."""
     appends: bool
     """Whether an append really appends."""
+    at_once: bool
+    """Calls may begin on any thread: what waits awaits `on_loop` first."""
     may_be_gone: bool
     """The other side broke off; `check` tells whether it is there again."""
 
