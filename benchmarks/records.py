@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from pytest_opendal.journal import Journal, Ledger, Opened
@@ -55,7 +56,9 @@ def _tracking(bench: Bench, count: int) -> Iterator[Outcome]:
         for path in _paths(count):
             found[path] = ("file", False)
 
-    times = bench.race({"ours": remember, "dict": remember_in_dict}, memory=True)
+    times = bench.race(
+        {"ours": remember, "dict": remember_in_dict}, memory=True, clock=time.process_time
+    )
     note = f"{times['ours'].peak / count:.0f} B per path, a dict {times['dict'].peak / count:.0f}"
     yield Outcome(
         "tracking",
@@ -92,7 +95,9 @@ def _removing(bench: Bench, count: int) -> Outcome:
             for number in range(10):
                 known.get(f"{directory}/log-{number}.txt")
 
-    times = bench.race({"ours": remove, "dict": look_up}, min(bench.rounds, 5))
+    times = bench.race(
+        {"ours": remove, "dict": look_up}, min(bench.rounds, 5), clock=time.process_time
+    )
     return Outcome(
         "tracking",
         "forget 10 directories of 10",
@@ -125,7 +130,7 @@ def journal(bench: Bench) -> Iterator[Outcome]:
             os.close(file)
             place.unlink()
 
-        times = bench.race({"ours": note, "os.write": write})
+        times = bench.race({"ours": note, "os.write": write}, clock=time.process_time)
         yield Outcome(
             "journal",
             "note resources",

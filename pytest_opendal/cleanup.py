@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS
 from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.loop import on_loop
 from pytest_opendal.paths import below, parents
 from pytest_opendal.report import Leftover, Reason
 
@@ -143,14 +144,22 @@ class Cleaner:
     async def _each(
         self, names: list[str], remove: Callable[[str], Awaitable[bool]], code: str
     ) -> None:
+        gone = [await self._try(name, remove(name)) for name in names[:1]]
+        if len(names) > 1:
+            gone += await self._try_all(names[1:], remove)
+        self._noted((code, name) for name, is_gone in zip(names, gone, strict=True) if is_gone)
+
+    async def _try_all(
+        self, names: list[str], remove: Callable[[str], Awaitable[bool]]
+    ) -> list[bool]:
+        await on_loop()
         at_once = asyncio.Semaphore(self._connection.settings.concurrency)
 
         async def one(name: str) -> bool:
             async with at_once:
                 return await self._try(name, remove(name))
 
-        gone = await asyncio.gather(*(one(name) for name in names))
-        self._noted((code, name) for name, is_gone in zip(names, gone, strict=True) if is_gone)
+        return await asyncio.gather(*(one(name) for name in names))
 
     def _noted(self, events: Iterable[Event]) -> None:
         if noted := list(events):
@@ -292,6 +301,9 @@ class Cleaner:
     async def _existing(
         self, names: list[tuple[str, Kind]], reason: Reason
     ) -> AsyncIterator[Leftover]:
+        if not names:
+            return
+        await on_loop()
         at_once = asyncio.Semaphore(self._connection.settings.concurrency)
 
         async def one(name: str, kind: Kind) -> list[Leftover]:

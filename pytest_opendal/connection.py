@@ -50,6 +50,13 @@ class Connection:
         """Names of devices and pipes, which are written to and never replaced."""
         self.checked = False
         self.meter = Meter()
+        self.lists = True
+        """Whether the service lists what it holds; known once it is checked."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has answered, and nobody has seen the other side break off since."""
+        return self.checked and not self.backend.may_be_gone
 
     def hurry(self) -> None:
         """After an interrupt: a storage that does not answer gets one second."""
@@ -61,8 +68,9 @@ class Connection:
         Raises:
             StorageUnavailable, StorageTimeout: it does not.
         """
-        if not self.checked or self.backend.may_be_gone:
+        if not self.is_ready:
             await self.ask("connect", "", self.backend.check())
+            self.lists = (await self.capability()).list
             self.checked = True
 
     async def ask(self, operation: str, path: str, answer: Awaitable[T]) -> T:

@@ -19,28 +19,36 @@ _MISSING = object()
 class PathTree(Generic[V]):
     """Maps ``/`` separated names to values (no dicts); a call costs the same in a large tree."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_last", "_last_node", "_root")
 
     def __init__(self) -> None:
         self._root: _Node = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Look for the way to a directory anew: nodes were taken out or put in the place of others."""
+        self._last: str | None = None
+        self._last_node = self._root
 
     def __setitem__(self, name: str, value: V) -> None:
-        node, last = self._make_way(name)
+        directory, _, last = name.rpartition("/")
+        # Names come directory by directory.
+        node = self._last_node if directory == self._last else self._make_way(directory)
         below = node.get(last)
-        if isinstance(below, dict):
+        if below.__class__ is dict:
             below[_OWN] = value
         else:
             node[last] = value
 
-    def _make_way(self, name: str) -> tuple[_Node, str]:
-        *above, last = name.split("/")
+    def _make_way(self, directory: str) -> _Node:
         node = self._root
-        for segment in above:
+        for segment in directory.split("/") if directory else ():
             child = node.get(segment, _MISSING)
             if not isinstance(child, dict):
                 child = node[segment] = {} if child is _MISSING else {_OWN: child}
             node = child
-        return node, last
+        self._last, self._last_node = directory, node
+        return node
 
     def _find(self, name: str) -> Any:
         node: Any = self._root
@@ -88,6 +96,7 @@ class PathTree(Generic[V]):
         """Take ``name`` and all below it out; give the result to `graft` to put it elsewhere."""
         if not name:
             taken, self._root = self._root, {}
+            self._forget()
             return taken
         taken = self._find(name)
         if taken is _MISSING:
@@ -104,6 +113,7 @@ class PathTree(Generic[V]):
             self._prune(name.split("/"))
 
     def _prune(self, segments: list[str]) -> None:
+        self._forget()
         path = [self._root]
         for segment in segments[:-1]:
             path.append(path[-1][segment])
@@ -115,8 +125,9 @@ class PathTree(Generic[V]):
     def graft(self, name: str, taken: Any) -> None:
         """Put what `pop` returned at ``name``, over what is there."""
         if taken is not None:
-            node, last = self._make_way(name)
-            node[last] = taken
+            directory, _, last = name.rpartition("/")
+            self._make_way(directory)[last] = taken
+            self._forget()
 
 
 def _walk(node: _Node, name: str) -> Iterator[tuple[str, Any]]:

@@ -161,6 +161,11 @@ class TestNote:
     storages: tuple[StorageInfo, ...] = ()
     """The storages it used."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the test did nothing with its storages."""
+        return not (self.created or self.written or self.leftovers or self.directories)
+
     def to_builtins(self) -> tuple[Any, ...]:
         """Return the note as tuples of builtins, which is what xdist can carry.
 

@@ -133,7 +133,7 @@ class Run:
         connection = self._answering(settings)
         prefix = self._prefix(settings, test)
         # What cannot be listed cannot be removed as a whole.
-        lists = self.loop.run(connection.capability()).list
+        lists = connection.lists
         owned = prefix if settings.isolation == "test" and lists else ""
         tracker = self._tracker(connection, settings, test, owned, prefix if lists else "")
         shared = None if prefix else self._sharing(connection, settings)
@@ -141,14 +141,16 @@ class Run:
         return Held(Storage(core, self.loop), tracker, settings)
 
     def _answering(self, settings: StorageSettings) -> Connection:
-        way = _way(settings)
+        way = settings.way
         if way in self._broken:
             raise BrokenStorage(self._broken[way])
         connection = self.connection(settings)
+        if connection.is_ready:
+            return connection
         try:
             if settings.jumpstarter is not None:
                 self._await_lease(settings.name, settings.jumpstarter)
-            self.loop.run(connection.check())
+            self.loop.run_at_once(connection.check())
         except errors.StorageError as error:
             self._broken[way] = str(error)
             if connection.checked:  # the test in which it broke off has failed with that
@@ -185,7 +187,7 @@ class Run:
 
     def connection(self, settings: StorageSettings) -> Connection:
         """Return this process' way to a storage; nothing is asked of it yet."""
-        way = _way(settings)
+        way = settings.way
         if way not in self._connections:
             self._connections[way] = Connection(settings, self._backend(settings))
             self._connections[way].meter = self.hooks.meter
@@ -342,7 +344,7 @@ class Run:
             connection.hurry()
         cleaner = begin()
         try:
-            outcome = self.loop.run(cleaner.clean() if keep is None else cleaner.keep(keep))
+            outcome = self.loop.run_at_once(cleaner.clean() if keep is None else cleaner.keep(keep))
         except KeyboardInterrupt as interrupt:
             if self.interrupted:
                 return self.loop.run(cleaner.give_up(keep))
@@ -465,7 +467,7 @@ class Run:
     def close(self) -> None:
         """Let go of all storages and of the journal."""
         for connection in self._connections.values():
-            self.loop.run(connection.backend.close())
+            self.loop.run_at_once(connection.backend.close())
         if self._exporters is not None:
             self.loop.run(self._exporters.close())
         self.loop.stop()
@@ -474,12 +476,6 @@ class Run:
                 journal.close()
         if self.process.worker == MAIN:
             sharing.forget(self.journal_dir, self.process.run_id)
-
-
-def _way(settings: StorageSettings) -> _Way:
-    """Return what tells apart the storages of one name that several configurations may have."""
-    kwargs = frozenset(settings.kwargs.items())
-    return settings.name, hash((settings.scheme, kwargs, settings.jumpstarter))
 
 
 def _is_elsewhere(connection: Connection) -> bool:

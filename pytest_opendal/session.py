@@ -48,6 +48,7 @@ class Session:
         self._lab: Lab | None = None
         self._is_named = False
         self._given: list[tuple[Any, Lab]] = []
+        self._settings_by_key: dict[tuple[Any, ...], StorageSettings] = {}
         self._run: Run | None = None
         self._item: pytest.Item | None = None
         self._any_failed = False
@@ -61,6 +62,7 @@ class Session:
         self._reporting = Reporting(config, chosen)
         self._screen = Screen(config)
         self._finished = False
+        self._told: set[report.StorageInfo] = set()
 
     # -- configuration
 
@@ -256,8 +258,15 @@ class Session:
             raise ConfigInvalid(f"{lab.source}: {error}") from None
 
     def _settings(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
-        storage = None if item is None else markers.chosen(item).get("storage")
-        settings = lab.storage(name or storage or self._first_storage()).with_overrides(
+        marked = {} if item is None else markers.chosen(item)
+        # Tests ask for the same few again and again, and pydantic takes its time.
+        key = (id(lab), name, *sorted(marked.items()))
+        if key not in self._settings_by_key:
+            self._settings_by_key[key] = self._overridden(lab, item, name or marked.get("storage"))
+        return self._settings_by_key[key]
+
+    def _overridden(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
+        settings = lab.storage(name or self._first_storage()).with_overrides(
             retention=self._options.retention,
             isolation=self._options.isolation,
             timeout=self._options.timeout,
@@ -284,10 +293,14 @@ class Session:
             held.warn()
 
     def _tell(self, note: report.TestNote) -> None:
-        """Pass a note on: on the report of the running test, else directly."""
+        """Pass a note on; a worker's on the report of the running test, where there is one."""
+        if note.is_idle and self._told.issuperset(note.storages):
+            return
+        self._told.update(note.storages)
         if self._item is not None:
-            self._item.stash.setdefault(_NOTES, []).append(note)
             self._item.user_properties.extend(report.user_properties(note))
+        if self._is_worker and self._item is not None:
+            self._item.stash.setdefault(_NOTES, []).append(note)
         elif self._is_worker:
             output = self._config.workeroutput  # type: ignore[attr-defined]
             output.setdefault("opendal", []).append(note.to_builtins())

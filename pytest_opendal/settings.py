@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -274,7 +275,13 @@ class StorageSettings(_StorageKeys):
         exporter = self.jumpstarter
         return exporter is not None and exporter.needs_lease and exporter.lease == "run"
 
-    @property
+    @cached_property
+    def way(self) -> tuple[str, int]:
+        """What tells apart the storages of one name that several configurations may have."""
+        kwargs = frozenset(self.kwargs.items())
+        return self.name, hash((self.scheme, kwargs, self.jumpstarter))
+
+    @cached_property
     def identity(self) -> dict[str, str]:
         """Which place this is, to compare with a record of an earlier run; no credential."""
         if self.jumpstarter is None:
@@ -284,7 +291,7 @@ class StorageSettings(_StorageKeys):
         values = {key: getattr(self.jumpstarter, key) for key in keys}
         return {"scheme": "jumpstarter"} | {key: value for key, value in values.items() if value}
 
-    @property
+    @cached_property
     def location(self) -> str:
         """Where it is, for people: endpoint, bucket and root, or the exporter; no credential."""
         if self.jumpstarter is None:

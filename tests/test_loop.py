@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_opendal.errors import StorageUnavailable
-from pytest_opendal.loop import LoopThread
+from pytest_opendal.loop import LoopThread, advance, is_on_loop, on_loop, resumed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -187,3 +187,96 @@ def test_a_generator_dropped_after_the_stop_starts_nothing() -> None:
     thread.stop()
     thread.drop(generator)
     assert len(_threads()) == before - 1
+
+
+async def _moving(steps: list[bool]) -> int:
+    steps.append(is_on_loop())
+    await on_loop()
+    steps.append(is_on_loop())
+    await asyncio.sleep(0)
+    return 42
+
+
+def test_what_does_not_wait_starts_no_thread(loop: LoopThread) -> None:
+    async def at_once() -> int:
+        return 42
+
+    before = _threads()
+    assert loop.run_at_once(at_once()) == 42
+    assert _threads() == before
+
+
+def test_what_has_to_wait_moves_over(loop: LoopThread) -> None:
+    steps: list[bool] = []
+    assert loop.run_at_once(_moving(steps)) == 42
+    assert steps == [False, True]
+
+
+def test_nothing_begins_at_once_while_something_runs_on_the_loop(loop: LoopThread) -> None:
+    """Records and journal are for one thread at a time."""
+    begun, may_end = threading.Event(), threading.Event()
+    steps: list[bool] = []
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.to_thread(may_end.wait)
+
+    other = threading.Thread(target=lambda: loop.run(wait()))
+    other.start()
+    assert begun.wait(5)
+    assert loop.run_at_once(_moving(steps)) == 42
+    may_end.set()
+    other.join()
+    assert steps == [True, True]
+    assert loop.run_at_once(_moving(steps)) == 42
+    assert steps[2:] == [False, True]
+
+
+def test_an_error_comes_back_from_both_halves(loop: LoopThread) -> None:
+    async def fail(*, later: bool) -> None:
+        if later:
+            await on_loop()
+        raise ZeroDivisionError
+
+    for later in (False, True):
+        with pytest.raises(ZeroDivisionError):
+            loop.run_at_once(fail(later=later))
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interrupt_cancels_what_has_moved_over(loop: LoopThread) -> None:
+    cancelled = threading.Event()
+
+    async def forever() -> None:
+        await on_loop()
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_at_once(forever())
+    assert cancelled.wait(1)
+    assert loop.run_at_once(_moving([])) == 42
+
+
+def test_waiting_on_the_wrong_thread_is_a_defect_that_is_told(loop: LoopThread) -> None:
+    """Also in a test's own event loop, where asyncio would not notice."""
+
+    async def test() -> None:
+        loop.run_at_once(_answer())
+
+    with pytest.raises(RuntimeError, match="defect of pytest-opendal"):
+        asyncio.run(test())
+
+
+def test_what_has_begun_can_be_awaited_to_its_end(loop: LoopThread) -> None:
+    async def both() -> int:
+        inner = _moving([])
+        advance(inner)
+        await on_loop()
+        return await resumed(inner)
+
+    assert loop.run_at_once(both()) == 42

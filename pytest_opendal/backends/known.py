@@ -108,6 +108,7 @@ def needed_keys(scheme: str) -> tuple[str, ...]:
     return _NEEDED.get(spelled(scheme), ())
 
 
+@cache
 def opendal_version() -> str:
     """Return the version of the installed opendal, without importing it."""
     return importlib.metadata.version("opendal")

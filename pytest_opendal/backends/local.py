@@ -120,9 +120,8 @@ class LocalBackend:
 
     async def check(self) -> None:
         """Ask for a name that hardly exists: any answer but silence or refusal will do."""
-        await on_loop()
         with suppress(*_answers()):
-            await self._operator.stat("pytest-opendal-check")
+            await self.stat("pytest-opendal-check")
 
     async def capability(self) -> Capability:
         """Return what the service can do."""
