@@ -142,7 +142,7 @@ _QUICK = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-_LONG = settings(_QUICK, max_examples=100, stateful_step_count=30, derandomize=False)
+_LONG = settings(_QUICK, max_examples=125, stateful_step_count=30, derandomize=False)
 
 
 @pytest.mark.parametrize("on_existing", POLICIES)
