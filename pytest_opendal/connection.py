@@ -52,18 +52,20 @@ class Connection:
         self.meter = Meter()
         self.lists = True
         """Whether the service lists what it holds; known once it is checked."""
+        self.doubtful = False
+        """It was silent or unreachable when it was last asked."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has answered, and nobody has seen the other side break off since."""
-        return self.checked and not self.backend.may_be_gone
+        """Whether it answered when it was last asked, and nobody has seen it break off since."""
+        return self.checked and not self.doubtful and not self.backend.may_be_gone
 
     def hurry(self) -> None:
         """After an interrupt: a storage that does not answer gets one second."""
         self.timeout = min(self.timeout, _INTERRUPTED_SECONDS)
 
     async def check(self) -> None:
-        """Make sure, once, that the storage answers; again when the other side broke off.
+        """Make sure that the storage answers: once, and again after it did not.
 
         Raises:
             StorageUnavailable, StorageTimeout: it does not.
@@ -71,7 +73,7 @@ class Connection:
         if not self.is_ready:
             await self.ask("connect", "", self.backend.check())
             self.lists = (await self.capability()).list
-            self.checked = True
+            self.checked, self.doubtful = True, False
 
     async def ask(self, operation: str, path: str, answer: Awaitable[T]) -> T:
         """Await one call of the backend for at most ``timeout`` seconds."""
@@ -105,6 +107,7 @@ class Connection:
                 yield still_going
         except Exception as error:
             if limit.expired() and not isinstance(error, errors.StorageError):
+                self.doubtful = True
                 raise self.timed_out(operation, path) from None
             raise self._explained(operation, path, error) from _cause(error)
 
@@ -113,6 +116,7 @@ class Connection:
         if isinstance(error, errors.StorageError):
             return self.error(type(error), operation, path, str(error))
         kind, reason = self.backend.explain(error)
+        self.doubtful = self.doubtful or issubclass(kind, errors.StorageUnavailable)
         return self.error(kind, operation, path, reason)
 
     def _patience(self) -> float:

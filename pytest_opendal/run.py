@@ -198,7 +198,7 @@ class Run:
             exporter = self.exporters().of(settings.jumpstarter)
             from pytest_opendal.backends.jumpstarter import JumpstarterBackend
 
-            return JumpstarterBackend(exporter, settings.jumpstarter.driver)
+            return JumpstarterBackend(exporter, settings.jumpstarter.driver, settings.retries)
         from pytest_opendal.backends.local import LocalBackend
 
         assert settings.scheme is not None
@@ -207,6 +207,7 @@ class Run:
                 settings.scheme,
                 settings.kwargs,
                 lambda operator: self.hooks.add_layers(settings.name, operator),
+                settings.retries,
             )
         except errors.StorageError as error:
             msg = f"storage {settings.name!r} ({settings.scheme}): {error}"

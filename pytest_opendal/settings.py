@@ -146,6 +146,7 @@ Seconds = Annotated[
     WithJsonSchema({"type": ["number", "string"], "exclusiveMinimum": 0}),
 ]
 Count = Annotated[int, BeforeValidator(_count), Field(ge=1)]
+Times = Annotated[int, BeforeValidator(_count), Field(ge=0)]
 Scheme = Annotated[Text, BeforeValidator(_scheme)]
 Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], BeforeValidator(_one_or_many)]
 Kwargs = Annotated[
@@ -233,6 +234,9 @@ class _StorageKeys(Settings):
     """Globs of paths that are never written or removed."""
     timeout: Seconds = 60.0
     """Seconds before an operation fails; per chunk when streaming."""
+    retries: Times = 2
+    """How often a request is sent again, within ``timeout``, after what a service calls temporary, such
+    as a 503 or a broken connection; 0: never. Appending and moving are not repeated."""
     concurrency: Count = 16
     """How many operations run at once, at most."""
 
@@ -433,7 +437,6 @@ _BY_TYPE = {
     "int_type": _NO_COUNT,
     "int_parsing": _NO_COUNT,
     "int_from_float": _NO_COUNT,
-    "greater_than_equal": "is too small; write 1 or more",
     "string_too_short": "is empty; give a value or leave the key out",
 }
 _WANTED = {
@@ -466,6 +469,8 @@ def _text(mistake: Mapping[str, Any], context: Mapping[str, Any], shown: str, va
         return f"{shown} is not {context['expected']}"
     if kind in _WANTED:
         return f"is {kind_of(value)}; {_WANTED[kind]}"
+    if kind == "greater_than_equal":
+        return f"is too small; write {context['ge']} or more"
     if kind == "extra_forbidden":
         return ""
     return _BY_TYPE.get(kind, str(mistake["msg"]))

@@ -116,7 +116,7 @@ class Lab:
     @property
     def is_remote(self) -> bool:
         """Whether it is behind an exporter."""
-        return self.kind in REMOTE
+        return self.kind.startswith("exporter_")
 
     @property
     def _way(self) -> dict[str, object]:

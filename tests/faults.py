@@ -1,12 +1,20 @@
-"""Faults between a test and a real server: a loopback proxy that can fall silent or break off."""
+"""Faults between a test and a real server, by proxies on loopback.
+
+`proxy` forwards connections, and can fall silent; `faulty` forwards HTTP requests, and can fail some of
+them in the ways that no server does when it is asked to.
+"""
 
 from __future__ import annotations
 
+import http.client
 import selectors
 import socket
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +79,150 @@ def proxy(target: str) -> Iterator[Proxy]:
         yield running
     finally:
         running.stop()
+
+
+Way = Literal["503", "cut download", "cut upload", "slow", "silent"]
+"""How a request fails: a status; half of a body and then a reset; an answer late, or never."""
+
+FOR_EVER = 1 << 30
+_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive"}
+
+
+@dataclass
+class Fault:
+    """What happens to the next requests."""
+
+    way: Way
+    methods: tuple[str, ...] = ()
+    """Only to these; () is all."""
+    times: int = FOR_EVER
+    seconds: float = 0.0
+    """How late the answer is, for ``slow``."""
+
+
+class Faulty(ThreadingHTTPServer):
+    """Forwards HTTP requests to ``host:port``, apart from those that a fault meets."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Forwarding)
+        self.target = target
+        self.address = f"127.0.0.1:{self.server_port}"
+        self.requests: list[str] = []
+        """Method and path of each request, without the query."""
+        self.stopped = threading.Event()
+        self._fault: Fault | None = None
+        self._connections: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    def fail(self, way: Way, *methods: str, times: int = FOR_EVER, seconds: float = 0.0) -> None:
+        """Let the next requests fail, and count requests anew."""
+        self.requests.clear()
+        self._fault = Fault(way, methods, times, seconds)
+
+    def heal(self) -> None:
+        """Forward everything."""
+        self._fault = None
+
+    def meet(self, method: str, path: str) -> Fault | None:
+        """Count a request, and return what happens to it."""
+        with self._lock:
+            self.requests.append(f"{method} {path.partition('?')[0]}")
+            fault = self._fault
+            if fault is None or fault.times <= 0 or (fault.methods and method not in fault.methods):
+                return None
+            fault.times -= 1
+            return fault
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Remember the connections, for `kill`."""
+        connection, address = super().get_request()
+        self._connections.append(connection)
+        return connection, address
+
+    def kill(self) -> None:
+        """Break off all connections and refuse new ones."""
+        self.shutdown()
+        self.server_close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that gave up."""
+
+
+class _Forwarding(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Faulty
+
+    def _handle(self) -> None:
+        fault = self.server.meet(self.command, self.path)
+        way = fault.way if fault else ""
+        size = int(self.headers.get("Content-Length") or 0)
+        if way == "cut upload":
+            self.rfile.read(size // 2)
+            self._reset()
+            return
+        body = self.rfile.read(size)
+        if way == "silent":
+            self.server.stopped.wait()
+            self._reset()
+        elif way == "503":
+            self._answer(503, [], b"")
+        else:
+            time.sleep(fault.seconds if fault else 0.0)
+            self._answer(*self._forwarded(body), cut=way == "cut download")
+
+    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        upstream = http.client.HTTPConnection(self.server.target, timeout=30)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name != "Connection"}
+            upstream.request(self.command, self.path, body, headers)
+            answer = upstream.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            upstream.close()
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, *, cut: bool = False
+    ) -> None:
+        self.send_response_only(status)
+        length = str(len(body))
+        for name, value in headers:
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+            elif self.command == "HEAD" and name.lower() == "content-length":
+                length = value
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut and body:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Break the connection off, as a peer that dies does."""
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_args: object) -> None:
+        """Print nothing."""
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815
+
+
+@contextmanager
+def faulty(target: str) -> Iterator[Faulty]:
+    """Run a server that forwards HTTP requests to ``host:port``, and fails some when told so."""
+    with Faulty(target) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield running
+        finally:
+            running.stopped.set()
+            running.shutdown()

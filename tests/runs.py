@@ -22,7 +22,7 @@ import pytest_opendal.session  # noqa: F401
 from pytest_opendal import jsonreport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 SECONDS = 120
@@ -97,10 +97,27 @@ class Suite:
             "-p", "no:hypothesispytest", *errors, *named, *args
         )
 
-    def start(self, *args: str, **environ: str) -> subprocess.Popen[str]:
-        """Start the suite in a process of its own, which leads a process group."""
+    def start(
+        self, *args: str, prefix: Sequence[str] = (), **environ: str
+    ) -> subprocess.Popen[str]:
+        """Start the suite in a process of its own, which leads a process group.
+
+        Args:
+            args: of pytest.
+            prefix: a command that runs the one that follows it.
+            environ: added to the environment.
+        """
         named = (f"--opendal-config={self.config}",) if self.config.exists() else ()
-        command = (sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *named, *args)
+        command = (
+            *prefix,
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:hypothesispytest",
+            *named,
+            *args,
+        )
         return subprocess.Popen(
             command,
             cwd=self.pytester.path,

@@ -290,6 +290,16 @@ def _process(
         _stop(process, stop_signal)
 
 
+def pid_in(directory: Path) -> int:
+    """Return the process id of the server that runs in a directory."""
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if process.readlink() == directory:
+                return int(process.parts[2])
+    message = f"no server runs in {directory}"
+    raise RuntimeError(message)
+
+
 def _die_with_parent() -> list[str]:
     """Return the command prefix that ends a server when the test run is killed, where there is one.
 

@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import opendal
-from opendal import exceptions
+from opendal import exceptions, layers
 
 from pytest_opendal import errors
+from pytest_opendal.backends.repeating import FIRST_SECONDS, LONGEST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -154,6 +155,25 @@ async def open_writer(
         return await operator.open(path, "wb")
     return await operator.open(
         path, "wb", chunk=chunk, concurrent=_PARTS_AT_ONCE, **write_options(options)
+    )
+
+
+def retrying(operator: opendal.AsyncOperator, times: int) -> opendal.AsyncOperator:
+    """Return an operator that sends again, up to ``times`` times, what fails for the moment.
+
+    It goes on with a broken transfer where that broke off; each pause is longer than the one before.
+    """
+    # A hook may put something else in the operator's place.
+    if not times or not isinstance(operator, opendal.AsyncOperator):
+        return operator
+    return operator.layer(
+        layers.RetryLayer(
+            max_times=times,
+            factor=2.0,
+            jitter=True,
+            min_delay=FIRST_SECONDS,
+            max_delay=LONGEST_SECONDS,
+        )
     )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends import compat
@@ -24,6 +24,7 @@ from pytest_opendal.backends.exporters import (
 )
 from pytest_opendal.backends.local import explained
 from pytest_opendal.backends.protocol import NO_CONDITIONS, NO_OPTIONS
+from pytest_opendal.backends.repeating import repeated
 from pytest_opendal.kept import first_of
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 
@@ -39,11 +40,13 @@ with calm():
     from jumpstarter_protocol import router_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
     from uuid import UUID
 
     from pytest_opendal.backends.protocol import Conditions, Operation, Reader, WriteOptions
+
+T = TypeVar("T")
 
 DRIVER = "OpenDAL driver"
 
@@ -64,13 +67,15 @@ class JumpstarterBackend:
     appends = False
     at_once = False
 
-    def __init__(self, exporter: Exporter, driver: str | None) -> None:
+    def __init__(self, exporter: Exporter, driver: str | None, retries: int = 0) -> None:
         """Ask nothing yet; the exporter is connected with the first call.
 
         Args:
             exporter: that the driver is on.
             driver: its dotted path in the export tree; None: the only one.
+            retries: how often a call is repeated after a temporary failure of the storage there.
         """
+        self._retries = retries
         self._exporter = exporter
         self._driver = driver
         self._client: OpendalClient | None = None
@@ -96,10 +101,7 @@ class JumpstarterBackend:
 
     async def check(self) -> None:
         """Connect, or see whether the exporter that broke off is there again."""
-        if self.may_be_gone:
-            await self._meet(again=True)
-        else:
-            await self._connected()
+        await self._meet(again=self.may_be_gone)
 
     async def _connected(self) -> OpendalClient:
         # Another storage of the exporter may have connected anew.
@@ -121,8 +123,14 @@ class JumpstarterBackend:
         return client
 
     async def _call(self, method: str, *arguments: Any) -> Any:
+        return await self._repeated(partial(self._call_once, method, *arguments))
+
+    async def _call_once(self, method: str, *arguments: Any) -> Any:
         client = await self._connected()
         return await client.call_async(method, *arguments)
+
+    async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await repeated(attempt, self._retries, _is_temporary)
 
     async def capability(self) -> Capability:
         """Return what the service can do there."""
@@ -181,7 +189,8 @@ class JumpstarterBackend:
 
     async def rename(self, source: str, target: str) -> None:
         """Move a file or directory."""
-        await self._call("rename", source.rstrip("/"), target.rstrip("/"))
+        # Not repeated: the first time may have succeeded unheard.
+        await self._call_once("rename", source.rstrip("/"), target.rstrip("/"))
 
     async def replace(self, part: str, target: str) -> None:
         """Put a file that was written beside another in its place."""
@@ -193,11 +202,19 @@ class JumpstarterBackend:
 
     async def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[str]:
         """Yield paths below a directory."""
-        client = await self._connected()
         method = "scan" if recursive else "list"
-        async with aclosing(client.streamingcall_async(method, path or "/")) as entries:
+        entries, first = await self._repeated(partial(self._list, method, path or "/"))
+        async with aclosing(entries):
+            if first is None:
+                return
+            yield first
             async for entry in entries:
                 yield entry
+
+    async def _list(self, method: str, path: str) -> tuple[AsyncGenerator[str], str | None]:
+        client = await self._connected()
+        entries = client.streamingcall_async(method, path)
+        return entries, await anext(entries, None)
 
     async def presign(
         self, operation: Operation, path: str, expire_second: int
@@ -227,6 +244,9 @@ class JumpstarterBackend:
     async def read(self, path: str, offset: int, size: int | None, conditions: Conditions) -> bytes:
         """Return a range of a file."""
         _refuse(conditions, NO_CONDITIONS)
+        return await self._repeated(partial(self._read, path, offset, size))
+
+    async def _read(self, path: str, offset: int, size: int | None) -> bytes:
         client = await self._connected()
         reader = _Reader(client, await _open(client, path, "rb"))
         try:
@@ -239,7 +259,8 @@ class JumpstarterBackend:
     async def open(self, path: str) -> Reader:
         """Open a file for reading."""
         client = await self._connected()
-        return _Reader(client, await _open(client, path, "rb"))
+        handle = await self._repeated(lambda: _open(client, path, "rb"))
+        return _Reader(client, handle)
 
     async def write(self, path: str, data: bytes, options: WriteOptions) -> None:
         """Store a whole file."""
@@ -247,7 +268,7 @@ class JumpstarterBackend:
         async def pieces() -> AsyncIterator[bytes]:
             yield data
 
-        await self.upload(path, pieces(), options)
+        await self._repeated(lambda: self.upload(path, pieces(), options))
 
     async def append(self, path: str, data: bytes) -> None:
         """Fail: the driver opens files with ``rb`` and ``wb`` only."""
@@ -277,6 +298,12 @@ class JumpstarterBackend:
 
     async def close(self) -> None:
         """Nothing to let go: the connection is the exporter's."""
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Whether the storage there failed for the moment, in the words of opendal on the exporter."""
+    cause = first_of(error)
+    return isinstance(cause, DriverError) and "(temporary)" in str(cause)
 
 
 def explained_by_exporter(error: BaseException) -> tuple[type[errors.StorageError], str]:

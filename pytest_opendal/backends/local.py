@@ -51,6 +51,8 @@ _OS_ERROR = re.compile(r"([A-Z][A-Za-z ]+) \(os error \d+\)")
 _UNREACHABLE = (
     "send http request",
     "error sending request",
+    "error decoding response body",
+    "read data from http response",
     "Connection refused",
     "connection",
     "dns error",
@@ -79,6 +81,7 @@ class LocalBackend:
         add_layers: Callable[[opendal.AsyncOperator], opendal.AsyncOperator] = lambda operator: (
             operator
         ),
+        retries: int = 0,
     ) -> None:
         """Make the operator; nothing is asked of the storage yet.
 
@@ -96,7 +99,9 @@ class LocalBackend:
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
         try:
             plain = opendal.AsyncOperator(spelled(scheme), **kwargs)
-            self._operator = add_layers(plain)
+            # For what must not happen twice, where the first time may have succeeded unheard.
+            self._once = add_layers(plain)
+            self._operator = compat.retrying(self._once, retries)
         except compat.ERRORS as error:
             kind, reason = self.explain(error)
             raise (errors.Unsupported if kind is errors.Unsupported else errors.ConfigInvalid)(
@@ -108,7 +113,7 @@ class LocalBackend:
         self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
         self.appends = self._capability.write_can_append and scheme in _APPENDING
         # A layer of somebody else may wait, or try again.
-        is_plain = self._operator is plain
+        is_plain = self._once is plain
         self._quick = quick_way(scheme, kwargs, plain) if is_plain else None
 
     def __repr__(self) -> str:
@@ -176,7 +181,8 @@ class LocalBackend:
             self._quick.operator.write(path, data, **storable)
         else:
             await on_loop()
-            await self._operator.write(path, data, **storable)
+            operator = self._once if options.if_not_exists else self._operator
+            await operator.write(path, data, **storable)
 
     def _storable(self, options: WriteOptions) -> dict[str, Any]:
         """Return the options as keyword arguments; opendal ignores what the service cannot store."""
@@ -190,7 +196,7 @@ class LocalBackend:
     async def append(self, path: str, data: bytes) -> None:
         """Add to the end of a file."""
         await on_loop()
-        await self._operator.write(path, data, append=True)
+        await self._once.write(path, data, append=True)
 
     async def upload(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
         """Stream where the service takes parts, else store in one write what the stream yields."""
@@ -203,7 +209,8 @@ class LocalBackend:
 
     async def _stream(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
         self._storable(options)
-        file = await compat.open_writer(self._operator, path, PART_BYTES, options)
+        operator = self._once if options.if_not_exists else self._operator
+        file = await compat.open_writer(operator, path, PART_BYTES, options)
         # A stream that is dropped without close is not published by object stores (both lines).
         async for chunk in chunks:
             await file.write(chunk)
@@ -292,7 +299,7 @@ class LocalBackend:
             self._quick.operator.rename(origin, place)
         else:
             await on_loop()
-            await self._operator.rename(origin, place)
+            await self._once.rename(origin, place)
 
     async def replace(self, part: str, target: str) -> None:
         """Put a file in the place of another."""
