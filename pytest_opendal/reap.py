@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, places, recovery, remnants, sharing
+from pytest_opendal.backends.protocol import PLACE
 from pytest_opendal.cleanup import Outcome
 from pytest_opendal.journal import Journal, UnreadableJournal
 from pytest_opendal.report import Reason
@@ -77,7 +78,7 @@ class Reaper:
             storages: those of the configuration; directories of this host need none.
             only: names of storages; what is on others is passed over. Empty: all storages.
             configured: whether there is a configuration, for what is said where it is missing.
-            leases: whether to lease an exporter that each worker leased for itself.
+            leases: whether to lease the exporters that the dead processes had leased.
         """
         self._run = run
         self._storages = list(storages)
@@ -126,9 +127,10 @@ class Reaper:
         settings, problem = self._way_to(opened, journal)
         if settings is None:
             return recovery.untouched(ledger.record, problem)
+        if self._leases:
+            settings = settings.leasing(opened.identity.get(PLACE, ""))
         try:
-            if self._leases:
-                self._run.reach(settings)
+            settings = self._run.same_place(settings, ledger.record)
             outcome = self._run.clean(settings, ledger, None)
         except errors.StorageError as error:
             return recovery.untouched(ledger.record, str(error))

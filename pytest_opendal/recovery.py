@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, journal, remnants
+from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Outcome, reason_to_keep
 from pytest_opendal.report import Leftover, Reason, TestNote
-from pytest_opendal.run import PLACE, SHARED, info_of
+from pytest_opendal.run import SHARED, info_of
 from pytest_opendal.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Recovery:
             return untouched(ledger.record, NOT_CONFIGURED)
         reason = keep(remnants.opened_of(ledger.record).retention)
         try:
-            return self._run.clean(settings, ledger, reason)
+            return self._run.clean(self._run.same_place(settings, ledger.record), ledger, reason)
         except errors.StorageError as error:
             return untouched(ledger.record, str(error))
 
@@ -150,7 +151,7 @@ def matching(storages: Iterable[StorageSettings], opened: Opened) -> StorageSett
 def identity_of(opened: Opened) -> dict[str, str]:
     """Return the identity that the settings had."""
     # Of several exporters that they may lead to, the run finds out which it has.
-    return {key: value for key, value in opened.identity.items() if key != PLACE}
+    return {key: value for key, value in opened.identity.items() if key not in {PLACE, LEASE}}
 
 
 def _here(name: str, scheme: str, root: str) -> StorageSettings | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_opendal import errors, sharing
 from pytest_opendal.backends.known import opendal_version
+from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 SHARED = "-shared"
 """End of the name of a journal of what a worker uploaded for all."""
-
-PLACE = "place"
-"""Which exporter a record is about, beside the settings that led to it."""
 
 TELL_SECONDS = 5.0
 _AFTER_SILENCE_SECONDS = 0.01
@@ -262,17 +260,13 @@ class Run:
     ) -> Opened:
         return Opened(
             storage=settings.name,
-            identity=settings.identity | self._place(connection),
+            identity=settings.identity | dict(connection.backend.place),
             test=test,
             worker=self.process.worker,
             area=area,
             retention=settings.retention,
             on_existing=settings.on_existing,
         )
-
-    def _place(self, connection: Connection) -> dict[str, str]:
-        place = connection.backend.place
-        return {PLACE: place} if place else {}
 
     def _entering(
         self, connection: Connection, settings: StorageSettings, area: str, prefix: str
@@ -365,10 +359,12 @@ class Run:
     def clean(self, settings: StorageSettings, ledger: Ledger, keep: Reason | None) -> Outcome:
         """Clean up what another process recorded, unless it is kept; what was done is noted there.
 
-        Raises:
-            StorageError: the storage cannot be reached, or is another one.
+        Args:
+            settings: what `same_place` returned for the record.
+            ledger: of the other process.
+            keep: why all stays, None: it goes.
         """
-        connection = self._same_place(settings, ledger.record)
+        connection = self.connection(settings)
         outcome = self._cleaned(
             connection,
             lambda: Cleaner(connection, ledger.record, ledger.backups, ledger.note),
@@ -378,16 +374,26 @@ class Run:
             ledger.end()
         return outcome
 
-    def _same_place(self, settings: StorageSettings, record: Record) -> Connection:
-        """Return the way to a storage, unless it leads to another exporter than the record's."""
-        connection = self.connection(settings)
-        problem = "its exporter was leased by a worker that is gone (lease: worker)"
+    def same_place(self, settings: StorageSettings, record: Record) -> StorageSettings:
+        """Return the settings that lead to the very place of another process' record.
+
+        Raises:
+            StorageError: it cannot be reached, or is another place.
+        """
+        identity = record.opened.identity if record.opened else {}
+        connection, lease = self.connection(settings), identity.get(LEASE)
+        if lease and connection.backend.place.get(LEASE) != lease:
+            # Its process cannot release it any more; this one does.
+            held = settings.holding(lease)
+            with suppress(errors.StorageError):
+                self.reach(held)
+                return held
+        problem = "the lease of its exporter is over (lease: worker)"
         if not _is_elsewhere(connection):
-            self.reach(settings)
-            here = connection.backend.place
-            there = record.opened.identity.get(PLACE, "") if record.opened else ""
+            here = self.reach(settings).backend.place.get(PLACE, "")
+            there = identity.get(PLACE, "")
             if here == there:
-                return connection
+                return settings
             problem = f"it is on the exporter {there or '?'}, and this run reaches {here or '?'}"
         raise connection.error(errors.StorageUnavailable, "connect", "", problem)
 

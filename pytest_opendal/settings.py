@@ -218,6 +218,13 @@ class JumpstarterSettings(Settings):
         return self
 
 
+class HeldLease(JumpstarterSettings):
+    """The way to an exporter whose lease a process took that crashed; no file says so."""
+
+    name: str
+    """Of the lease."""
+
+
 class _StorageKeys(Settings):
     scheme: Scheme | None = None
     """OpenDAL service: ``fs``, ``s3``, ``webdav``, ``azblob``, ..."""
@@ -278,6 +285,23 @@ class StorageSettings(_StorageKeys):
         """Whether all workers of a run use one lease, which the controller takes."""
         exporter = self.jumpstarter
         return exporter is not None and exporter.needs_lease and exporter.lease == "run"
+
+    def leasing(self, exporter: str) -> StorageSettings:
+        """Return these settings with a lease of this very exporter, where any that fits would do."""
+        if self.jumpstarter is None or not self.jumpstarter.needs_lease or not exporter:
+            return self
+        way = {"selector": None, "exporter_name": exporter, "lease": "run"}
+        return self._reached(self.jumpstarter.model_copy(update=way))
+
+    def holding(self, lease: str) -> StorageSettings:
+        """Return these settings with the way to the exporter that this lease is of."""
+        assert self.jumpstarter is not None
+        way = dict(self.jumpstarter) | {"lease": "run", "name": lease}
+        return self._reached(HeldLease.model_construct(**way))
+
+    def _reached(self, jumpstarter: JumpstarterSettings) -> StorageSettings:
+        # A copy would bring what is cached of the old way along.
+        return StorageSettings.model_construct(**(dict(self) | {"jumpstarter": jumpstarter}))
 
     @cached_property
     def way(self) -> tuple[str, int]:

@@ -35,6 +35,8 @@ START_SECONDS = 60
 STOP_SECONDS = 10
 # Of no use to anybody, but `jmp` wants to read it.
 TOKEN = "eyJhbGciOiAibm9uZSJ9.eyJzdWIiOiAidGVzdGVyIn0.x"
+SHELL_LEASE = "lease-of-shell"
+"""A lease of the first exporter that a `jmp shell` holds, whatever else is leased."""
 OPENDAL = "jumpstarter_driver_opendal.driver.Opendal"
 
 NOT_INSTALLED = "Jumpstarter is not installed; its driver needs opendal 0.45"
@@ -222,6 +224,10 @@ class _FakeController:
     """Exporters by the names of leases; ``""`` is one that waits."""
     selectors: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.leases[SHELL_LEASE] = next(iter(self.sockets))
+        self.selectors[SHELL_LEASE] = "board=shell"
+
     def say(self, *words: str) -> None:
         with (self.directory / "events").open("a") as events:
             events.write(f"{' '.join(words)}\n")
@@ -231,7 +237,9 @@ class _FakeController:
 
         chosen = self.leases[name]
         condition = kubernetes_pb2.Condition(type="Ready", status="True")
-        if self.selectors[name] == "board=none":
+        if self.selectors[name] == "over":
+            condition = kubernetes_pb2.Condition(type="Ready", status="False", reason="Released")
+        elif self.selectors[name] == "board=none":
             text = "no exporter has board=none"
             condition = kubernetes_pb2.Condition(
                 type="Unsatisfiable", status="True", reason="NoMatch", message=text
@@ -248,9 +256,10 @@ class _FakeController:
         )
 
     async def CreateLease(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        name = f"lease-{len(self.leases)}"
+        name = f"lease-{len(self.leases) - 1}"
         wanted = request.lease.exporter_name
-        free = [one for one in self.sockets if one not in self.leases.values()]
+        taken = [self.leases[lease] for lease in self.leases if lease != SHELL_LEASE]
+        free = [one for one in self.sockets if one not in taken]
         fitting = [one for one in free if wanted in {"", one}]
         self.leases[name] = next(iter(fitting), "")
         self.selectors[name] = request.lease.selector
@@ -265,6 +274,7 @@ class _FakeController:
 
         name = request.name.rpartition("/")[2]
         self.leases[name] = ""
+        self.selectors[name] = "over"
         self.say("delete", name)
         return empty_pb2.Empty()
 

@@ -5,6 +5,7 @@ What all storages have in common is in `test_contract.py`, where exporters have 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -18,6 +19,7 @@ import pytest
 from pytest_opendal import errors
 from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process
+from pytest_opendal.report import Reason
 from pytest_opendal.run import BrokenStorage, Run
 
 import exporters
@@ -441,6 +443,25 @@ def test_the_end_of_a_served_exporter_is_quiet(
     assert caplog.records == []
 
 
+def test_what_upstream_loops_complain_about_is_not_logged(
+    bench: Bench, remote: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback of anyio's, and what is no such thing and is told."""
+
+    async def both() -> None:
+        loop = asyncio.get_running_loop()
+        given_up = loop.create_future()
+        given_up.cancel()
+        loop.call_soon(given_up.set_result, None)
+        loop.call_soon(int, "a mistake")
+        await asyncio.sleep(0)
+
+    remote.exists("f")
+    bench.run.loop.run(both())
+    [record] = caplog.records
+    assert "a mistake" in record.getMessage()
+
+
 def test_the_digests_that_the_exporter_knows_come_from_there(bench: Bench, remote: Storage) -> None:
     remote.write_bytes("f", b"content")
     bench.driver.calls.clear()
@@ -521,6 +542,24 @@ def test_what_others_wrote_survives(bench: Bench) -> None:
     assert [left.path for left in note.leftovers] == ["ours"]
     found = sorted(str(p.relative_to(bench.root)) for p in bench.root.rglob("*") if p.is_file())
     assert found == ["ours/log", "theirs/f"]
+
+
+def test_a_directory_that_others_write_into_just_now_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was empty when it was listed; that is no failure, so the journal need not tell of it."""
+    held = bench.run.open(bench.settings(**bench.serve()), "test_it.py::test_it")
+    held.storage.create_dir("ours/")
+
+    async def late(self: Any, path: str) -> None:
+        (bench.root / "ours" / "log").write_bytes(b"theirs")
+        await self._operator.delete(path)
+
+    monkeypatch.setattr(boards.Watched, "delete", exported(late))
+    note = bench.run.end(held, None)
+    assert [left.reason for left in note.leftovers] == [Reason.FOREIGN]
+    bench.run.close()
+    assert list((bench.tmp / "journals").iterdir()) == []
 
 
 def test_importing_it_leaves_no_trace(bench: Bench) -> None:

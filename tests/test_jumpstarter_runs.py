@@ -376,24 +376,63 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@needs_xdist
-def test_the_controller_cleans_up_after_a_crashed_worker(
-    remote: Suite, lab: exporters.Controller, tmp_path: Path
-) -> None:
-    configure(remote, selector="board=rpi4", client=str(lab.client))
-    remote.write(
-        test_it="""
-        import os
+CRASHING = """
+import os
 
-        def test_it(opendal):
-            opendal.write_bytes("d/f", b"x")
-            os._exit(3)
-        """
-    )
+def test_it(opendal):
+    opendal.write_bytes("d/f", b"x")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@needs_xdist
+@pytest.mark.parametrize("lease", ["run", "worker"])
+def test_the_controller_cleans_up_after_a_crashed_worker(
+    remote: Suite, lab: exporters.Controller, tmp_path: Path, lease: str
+) -> None:
+    """Through the worker's own lease, which it cannot release any more."""
+    configure(remote, selector="board=rpi4", client=str(lab.client), lease=lease)
+    remote.write(test_it=CRASHING)
     result = remote.run("-n1", "--max-worker-restart=0")
     result.assert_outcomes(failed=1)
+    assert section(result) == []
     assert list((tmp_path / "board1").iterdir()) == [], output(result)
     assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+@pytest.mark.parametrize("lease", ["lasts", "is over"])
+def test_reap_reaches_the_board_of_a_dead_run(
+    remote: Suite, lab: exporters.Controller, tmp_path: Path, lease: str
+) -> None:
+    """Any other board would do for the selector."""
+    configure(remote, selector="board=rpi4", client=str(lab.client), acquisition_timeout=30)
+    remote.write(test_it=CRASHING)
+    assert run_in(remote, pytest_command(remote)).returncode == -signal.SIGKILL
+    assert (tmp_path / "board1" / "d" / "f").exists()
+    if lease == "is over":
+        end = ["delete", "leases", "--client-config", str(lab.client), "lease-0"]
+        assert run_in(remote, [exporters.jmp(), *end]).returncode == 0
+    command = str(Path(sys.executable).with_name("pytest-opendal"))
+    journals = f"--journal-dir={remote.pytester.path}/.pytest_cache/opendal"
+    done = run_in(remote, [command, "reap", journals, str(remote.config)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "board1").iterdir()) == []
+    assert lab.told("create") == lab.told("delete") == (2 if lease == "is over" else 1)
+
+
+@needs_xdist
+def test_a_crashed_worker_among_four_on_one_exporter(
+    remote: Suite, board: Path, tmp_path: Path
+) -> None:
+    configure(remote)
+    remote.write(
+        test_it=TESTS + "    if number == 3:\n        import os\n        os.kill(os.getpid(), 9)\n"
+    )
+    with exporters.exporter(board) as running:
+        done = run_in(remote, pytest_command(remote, "-n4"), **running.environment)
+    assert "1 failed, 7 passed" in done.stdout, done.stdout
+    assert "opendal leftovers" not in done.stdout
+    assert list((tmp_path / "sdcard").iterdir()) == []
 
 
 @needs_xdist
@@ -451,6 +490,30 @@ def test_a_leased_exporter_that_is_offline(remote: Suite, tmp_path: Path) -> Non
         result.assert_outcomes(errors=1, skipped=7)
         result.stdout.fnmatch_lines(["dut: connect: no exporter answers at offline (*"])
         assert (running.told("create"), running.told("delete")) == (1, 1)
+
+
+def test_a_lease_of_another_selector_is_left_alone(
+    remote: Suite, lab: exporters.Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is taken in its place is released."""
+    monkeypatch.setenv("JMP_LEASE", exporters.SHELL_LEASE)
+    configure(remote, selector="board=rpi4", client=str(lab.client))
+    remote.run().assert_outcomes(passed=8)
+    assert "delete lease-0" in lab.events.read_text()
+    assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+def test_a_lease_of_another_exporter_is_refused(
+    remote: Suite, lab: exporters.Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the tests would write to a board that nobody named."""
+    monkeypatch.setenv("JMP_LEASE", exporters.SHELL_LEASE)
+    configure(remote, exporter_name="board2", client=str(lab.client))
+    result = remote.run()
+    result.assert_outcomes(errors=1, skipped=7)
+    text = "of this `jmp shell` is of the exporter board1, not of board2; leave exporter_name out"
+    assert text in output(result)
+    assert (lab.told("create"), lab.told("delete")) == (0, 0)
 
 
 def test_a_lease_of_a_shell_on_tcp_is_not_passed_on(

@@ -23,7 +23,7 @@ from pytest_opendal.backends.exporters import (
     one_line,
 )
 from pytest_opendal.backends.local import explained
-from pytest_opendal.backends.protocol import NO_CONDITIONS, NO_OPTIONS
+from pytest_opendal.backends.protocol import LEASE, NO_CONDITIONS, NO_OPTIONS, PLACE
 from pytest_opendal.backends.repeating import repeated
 from pytest_opendal.kept import first_of
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
@@ -40,7 +40,7 @@ with calm():
     from jumpstarter_protocol import router_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
     from uuid import UUID
 
@@ -88,9 +88,11 @@ class JumpstarterBackend:
         return f"JumpstarterBackend({self._driver!r})"
 
     @property
-    def place(self) -> str:
-        """Which exporter it is, of those that the settings may lead to."""
-        return self._exporter.address.name
+    def place(self) -> Mapping[str, str]:
+        """Which exporter it is, of those that the settings may lead to, and by which lease."""
+        address = self._exporter.address
+        known = {PLACE: address.name, LEASE: address.lease}
+        return {key: value for key, value in known.items() if value}
 
     @property
     def replaces(self) -> bool:
@@ -168,7 +170,12 @@ class JumpstarterBackend:
             async for entry in entries:
                 if entry != path:
                     return False
-        await self.delete(path)
+        try:
+            await self.delete(path)
+        except DriverError as error:
+            if "not empty" in str(error):  # another worker has just written into it
+                return False
+            raise
         return True
 
     async def _is_directory(self, name: str) -> bool:

@@ -29,12 +29,13 @@ from pytest_opendal.backends.exporters import (
     served,
 )
 from pytest_opendal.kept import first_of
-from pytest_opendal.settings import JumpstarterSettings
+from pytest_opendal.settings import HeldLease, JumpstarterSettings
 
 with calm():
     from anyio.from_thread import BlockingPortal
     from jumpstarter.client import Lease
     from jumpstarter.client.exceptions import LeaseError
+    from jumpstarter.common.condition import condition_false, condition_message, condition_true
     from jumpstarter.config.client import ClientConfigV1Alpha1
     from jumpstarter.config.user import UserConfigV1Alpha1
 
@@ -43,15 +44,45 @@ if TYPE_CHECKING:
 
 _DURATION = timedelta(minutes=30)
 _STATE_SECONDS = 2.0
+_POLL_SECONDS = 1.0
 _LONGEST_LINE = 1 << 16
 
 
-class _ClosingLease(Lease):  # type: ignore[misc]
-    """Closes what it cannot connect; else a client waits for 20 s until it is told."""
+class _OurLease(Lease):  # type: ignore[misc]
+    """A lease that leaves the terminal alone, and nothing behind."""
+
+    is_held = False
+    """By a process that crashed: it is ready, or of no use any more."""
+
+    async def _create(self) -> None:
+        # Jumpstarter does so, too, when an existing lease is of another selector, and keeps it then.
+        self.release = True
+        await super()._create()
+
+    async def _acquire(self) -> Lease:
+        """Wait until the lease is ready; Jumpstarter's draws a spinner and asks every five seconds."""
+        while not condition_true((told := await self._get_with_retry()).conditions, "Ready"):
+            for refusal in ("Unsatisfiable", "Invalid"):
+                if condition_true(told.conditions, refusal):
+                    raise LeaseError(condition_message(told.conditions, refusal) or refusal)
+            if self.is_held or condition_false(told.conditions, "Pending") or _is_over(told):
+                raise LeaseError(f"{self.name} is over")
+            await asyncio.sleep(_POLL_SECONDS)
+        self.exporter_name = told.exporter
+        self.release |= self.is_held
+        return self
 
     async def handle_async(self, stream: Any) -> None:
+        # What is not closed here keeps a client waiting for 20 s.
         async with stream:
             await super().handle_async(stream)
+
+
+def _is_over(lease: Any) -> bool:
+    return any(
+        condition.type == "Ready" and condition.reason in {"Released", "Expired"}
+        for condition in lease.conditions
+    )
 
 
 class Waiting:
@@ -111,17 +142,21 @@ async def leased(
                 lease = await _lease(settings, config, environ, stack)
                 waiting.begin(lease)
                 await stack.enter_async_context(lease)
+            _refuse_another(settings, lease)
             host = await stack.enter_async_context(lease.serve_unix_async())
         except TimeoutError:
             msg = f"no lease within {settings.acquisition_timeout:g} s (acquisition_timeout)"
             raise errors.StorageUnavailable(
                 f"{msg}; waited for {wanted(settings)}{await waiting.said()}"
             ) from None
+        except errors.StorageError:
+            raise
         except Exception as error:
             raise _refusal(settings, config, error) from None
         yield Address(
             str(host),
             name=lease.exporter_name,
+            lease=lease.name,
             allow=tuple(config.drivers.allow),
             unsafe=config.drivers.unsafe,
             allowed_by="drivers.allow of the client configuration",
@@ -135,10 +170,11 @@ async def _lease(
     stack: AsyncExitStack,
 ) -> Lease:
     """Return a lease that is not requested yet; an existing one that ``JMP_LEASE`` names stays."""
+    held = settings.name if isinstance(settings, HeldLease) else ""
     # `jmp shell --tls-grpc` sets JMP_LEASE=direct, which no controller knows.
-    existing = environ.get("JMP_LEASE", "").replace("direct", "")
+    existing = held or environ.get("JMP_LEASE", "").replace("direct", "")
     duration = timedelta(seconds=settings.duration) if settings.duration else _DURATION
-    return _ClosingLease(
+    lease = _OurLease(
         channel=await config.channel(),
         namespace=config.metadata.namespace,
         name=existing,
@@ -156,6 +192,20 @@ async def _lease(
         acquisition_timeout=math.ceil(settings.acquisition_timeout) + 60,
         dial_timeout=config.leases.dial_timeout,
     )
+    lease.is_held = bool(held)
+    return lease
+
+
+def _refuse_another(settings: JumpstarterSettings, lease: Lease) -> None:
+    """Refuse the existing lease of a ``jmp shell`` that is of another exporter than the one asked for."""
+    if settings.exporter_name not in {None, lease.exporter_name}:
+        place = (
+            f"the lease {lease.name} of this `jmp shell` is of the exporter {lease.exporter_name}"
+        )
+        msg = (
+            f"{place}, not of {settings.exporter_name}; leave exporter_name out, or leave the shell"
+        )
+        raise errors.StorageUnavailable(msg)
 
 
 def _refusal(

@@ -72,7 +72,6 @@ class LocalBackend:
     at_once = True
     replaces = False
     may_be_gone = False
-    place = ""
 
     def __init__(
         self,
@@ -118,6 +117,11 @@ class LocalBackend:
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.scheme!r})"
+
+    @property
+    def place(self) -> Mapping[str, str]:
+        """Nothing: the settings tell all."""
+        return {}
 
     def __reduce__(self) -> Any:
         msg = "a storage cannot be pickled: it would carry its credentials"

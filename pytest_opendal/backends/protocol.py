@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Operation = Literal["read", "stat", "write", "delete"]
 """What a presigned request does."""
 
+PLACE, LEASE = "place", "lease"
+"""Keys of `Backend.place`: which exporter it is, and the lease by which this process got it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -74,8 +77,8 @@ class Backend(Protocol):
         """A broken upload leaves half a file, and `replace` can put a whole one in its place."""
 
     @property
-    def place(self) -> str:
-        """Which one it is, where the same settings may lead to several; no credential."""
+    def place(self) -> Mapping[str, str]:
+        """What tells it from others that the same settings may lead to; no credential."""
 
     async def check(self) -> None:
         """Ask the storage anything, to see that it answers."""
