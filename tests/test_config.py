@@ -445,7 +445,7 @@ MISTAKES = [
         "storages:\n  a: {scheme: memory, x: 1}\n  b: {scheme: s4, kwargs: {b: null}}\n",
         (
             "2: storages.a.x: is no key here; known are concurrency, isolation, jumpstarter, "
-            "kwargs, on_existing, protect, remove_created_on_close, retention, scheme, "
+            "kwargs, on_existing, protect, remove_created_on_close, retention, retries, scheme, "
             "timeout (and 2 more)"
         ),
     ),
