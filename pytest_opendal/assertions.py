@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_opendal.contents import compare, expected_of, size_text
-from pytest_opendal.digests import new_hash
+from pytest_opendal.digests import Digest, new_hash
 from pytest_opendal.errors import StorageError
 from pytest_opendal.fields import check_fields, differing
 from pytest_opendal.nearest import enumeration, missing, names_in, unless_missing
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_opendal.contents import Expected
-    from pytest_opendal.digests import Content, Digest
+    from pytest_opendal.digests import Content
     from pytest_opendal.models import PresignedRequest
     from pytest_opendal.paths import Name, StrPath
     from pytest_opendal.subject import Subject
@@ -66,7 +66,15 @@ async def _hash_problem(
     if unequal is None:
         return None
     claim = f"{storage.display(path)} has another content than expected"
-    return "\n  ".join([claim, *unequal.lines()])
+    return "\n  ".join([claim, *unequal.lines(), *_next_step(wanted)])
+
+
+def _next_step(wanted: Digest | Content) -> list[str]:
+    if not isinstance(wanted, Digest):
+        return []
+    return [
+        "hint: give the content (bytes or a local path) and not its digest, to see what differs"
+    ]
 
 
 async def assert_stat(storage: Subject, path: StrPath, **fields: Any) -> None:
@@ -174,7 +182,8 @@ async def _described(storage: Subject, path: StrPath) -> str:
             names = await names_in(storage, name_of(normalize(path)))
             return f"a directory that holds: {enumeration(names) or 'nothing'}"
         return "a directory"
-    changed = f", last modified {metadata.last_modified}" if metadata.last_modified else ""
+    time = metadata.last_modified
+    changed = f", last modified {time:%Y-%m-%d %H:%M:%S %Z}" if time else ""
     return f"a file of {size_text(metadata.content_length)}{changed}"
 
 

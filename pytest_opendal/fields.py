@@ -61,7 +61,7 @@ def _compare(field: str, expected: Any, actual: Any) -> _Row | None:
 
 
 def _ask(field: str, condition: Callable[[Any], object], actual: Any) -> _Row | None:
-    name = getattr(condition, "__qualname__", None) or repr(condition)
+    name = getattr(condition, "__name__", None) or repr(condition)
     try:
         if condition(actual):
             return None

@@ -34,7 +34,8 @@ async def unless_missing(
     except (NotFound, NotADirectory):
         return await missing(storage, path)
     except IsADirectory:
-        return f"{storage.display(path)} is a directory, where a file is needed"
+        claim = f"{storage.display(path)} is a directory, where a file is needed"
+        return f"{claim}; assert_tree compares directories"
 
 
 async def missing(storage: Subject, path: StrPath) -> str:

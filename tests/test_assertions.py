@@ -85,6 +85,7 @@ def test_a_wrong_digest_is_shown_above_the_actual_one(shelf: Shelf) -> None:
         "shelf:boot/kernel.img has another content than expected",
         f"  expected: md5 {'0' * 32}",
         f"  actual:   md5 {MD5} (11 bytes)",
+        "  hint: give the content (bytes or a local path) and not its digest, to see what differs",
     ]
 
 
@@ -177,7 +178,9 @@ class Refusing(Shelf):
 
 def test_a_directory_has_no_hash() -> None:
     claim = assertions.assert_hash(Refusing(IsADirectory("")), "d", SHA256)
-    assert failure(claim) == ["shelf:d is a directory, where a file is needed"]
+    assert failure(claim) == [
+        "shelf:d is a directory, where a file is needed; assert_tree compares directories"
+    ]
 
 
 def test_a_file_above_the_path_makes_it_missing() -> None:
@@ -295,7 +298,7 @@ class Dated(Shelf):
 
 def test_a_file_that_should_be_absent_tells_when_it_was_changed() -> None:
     lines = failure(assertions.assert_absent(Dated({"f": b"1"}), "f"))
-    assert lines[1] == "  a file of 1 byte, last modified 2026-01-02 03:04:00+00:00"
+    assert lines[1] == "  a file of 1 byte, last modified 2026-01-02 03:04:00 UTC"
 
 
 # Metadata.
