@@ -133,7 +133,8 @@ class TestKeys:
         assert storage.retention == "all"
         assert not storage.remove_created_on_close
         assert (storage.isolation, storage.on_existing, storage.protect) == ("none", "created", ())
-        assert (storage.timeout, storage.concurrency, storage.owned_root) == (60.0, 16, False)
+        assert (storage.timeout, storage.retries, storage.concurrency) == (60.0, 2, 16)
+        assert not storage.owned_root
 
     def test_scalars_become_the_text_that_opendal_takes(self) -> None:
         text = (
@@ -308,6 +309,7 @@ MISTAKES = [
         f"2: timeout: {NO_TIME}",
     ),
     ("scheme: memory\nconcurrency: 0\n", "2: concurrency: is too small; write 1 or more"),
+    ("scheme: memory\nretries: -1\n", "2: retries: is too small; write 0 or more"),
     (
         "scheme: memory\nconcurrency: true\n",
         "2: concurrency: is no whole number; write one such as 16",

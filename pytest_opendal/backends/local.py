@@ -185,8 +185,12 @@ class LocalBackend:
             self._quick.operator.write(path, data, **storable)
         else:
             await on_loop()
-            operator = self._once if options.if_not_exists else self._operator
-            await operator.write(path, data, **storable)
+            await self._writing(options).write(path, data, **storable)
+
+    def _writing(self, options: WriteOptions) -> opendal.AsyncOperator:
+        """Return the operator for a write; what is no whole request could arrive twice in part."""
+        requests = not self.hierarchical or self.scheme == "webdav"
+        return self._operator if requests and not options.if_not_exists else self._once
 
     def _storable(self, options: WriteOptions) -> dict[str, Any]:
         """Return the options as keyword arguments; opendal ignores what the service cannot store."""
@@ -213,8 +217,7 @@ class LocalBackend:
 
     async def _stream(self, path: str, chunks: AsyncIterator[bytes], options: WriteOptions) -> None:
         self._storable(options)
-        operator = self._once if options.if_not_exists else self._operator
-        file = await compat.open_writer(operator, path, PART_BYTES, options)
+        file = await compat.open_writer(self._writing(options), path, PART_BYTES, options)
         # A stream that is dropped without close is not published by object stores (both lines).
         async for chunk in chunks:
             await file.write(chunk)
