@@ -160,11 +160,14 @@ class TestNote:
     """Directories it made, by storage, where directories are real."""
     storages: tuple[StorageInfo, ...] = ()
     """The storages it used."""
+    withdrawn: tuple[str, ...] = ()
+    """Leftovers of an earlier note that were removed since, because the test ran again."""
 
     @property
     def is_idle(self) -> bool:
         """Whether the test did nothing with its storages."""
-        return not (self.created or self.written or self.leftovers or self.directories)
+        did = self.created or self.written or self.leftovers or self.directories or self.withdrawn
+        return not did
 
     def to_builtins(self) -> tuple[Any, ...]:
         """Return the note as tuples of builtins, which is what xdist can carry.
@@ -181,12 +184,24 @@ class TestNote:
             _pack_claims(self.claims),
             tuple((storage, tuple(names)) for storage, names in self.directories.items()),
             tuple((s.name, s.scheme, s.location, s.opendal) for s in self.storages),
+            self.withdrawn,
         )
 
     @classmethod
     def from_builtins(cls, data: Any) -> TestNote:
         """Return the note that ``to_builtins`` turned into ``data``."""
-        test, worker, created, removed, written, leftovers, claims, directories, storages = data
+        (
+            test,
+            worker,
+            created,
+            removed,
+            written,
+            leftovers,
+            claims,
+            directories,
+            storages,
+            gone,
+        ) = data
         return cls(
             test=test,
             worker=worker,
@@ -197,6 +212,7 @@ class TestNote:
             claims=tuple(_unpack_claims(claims)),
             directories={storage: tuple(names) for storage, names in directories},
             storages=tuple(StorageInfo(*values) for values in storages),
+            withdrawn=tuple(gone),
         )
 
 
@@ -277,6 +293,8 @@ class Collector:
         # A note is about one storage; that of a crashed worker may be unknown here.
         storage = note.storages[0].name if note.storages else ""
         self._count(storage, note.created, note.removed, note.written)
+        if note.withdrawn:
+            self.discard(storage, note.withdrawn, worker=note.worker)
         for info in note.storages:
             self._used.setdefault(info.name, info)
         for leftover in note.leftovers:

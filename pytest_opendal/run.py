@@ -321,6 +321,11 @@ class Run:
         held.forgotten = forgotten
         return self._note(tracker, outcome, claims)
 
+    def remove_kept(self, held: Held) -> TestNote:
+        """Remove after all what a test made that failed, because it runs again."""
+        outcome = self._clean(held.tracker, None)
+        return replace(self._note(held.tracker, outcome), created=0, removed=0, written=0)
+
     def _clean(self, tracker: Tracker, keep: Reason | None) -> Outcome:
         record = tracker.record
         if not (record.created or record.moved or record.saved):

@@ -10,6 +10,7 @@ import pytest
 from pytest_opendal import config as configuration
 from pytest_opendal import markers, recovery, remnants, report, signals, terminal
 from pytest_opendal.aftermath import Aftermath
+from pytest_opendal.attempt import Attempt
 from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from pytest_opendal.process import Process
     from pytest_opendal.settings import Lab
 
-_FAILED: pytest.StashKey[bool] = pytest.StashKey()
-_NOTES: pytest.StashKey[list[report.TestNote]] = pytest.StashKey()
-_DEFERRED: pytest.StashKey[list[Held]] = pytest.StashKey()
+_ATTEMPT: pytest.StashKey[Attempt] = pytest.StashKey()
 
 # To check the values of markers while it is not known yet which storages there are.
 _NO_STORAGE = StorageSettings(name="default", scheme="memory")
@@ -51,6 +50,7 @@ class Session:
         self._settings_by_key: dict[tuple[Any, ...], StorageSettings] = {}
         self._run: Run | None = None
         self._item: pytest.Item | None = None
+        self._torn_down: Attempt | None = None
         self._any_failed = False
         self._interrupted = False
         self._termination = signals.Termination()
@@ -275,18 +275,26 @@ class Session:
 
     def _end(self, held: Held, item: pytest.Item | None) -> None:
         """End a storage object, unless whether the test failed is not known yet."""
-        failed = self._any_failed if item is None else item.stash.get(_FAILED, False)
-        may_fail_yet = item is not None and self._item is item and not failed
+        attempt = None if item is None else _attempt(item)
+        failed = self._has_failed() if attempt is None else attempt.failed
+        may_fail_yet = attempt is not None and self._item is item and not failed
         if may_fail_yet and held.settings.retention == "failed":
-            assert item is not None
-            item.stash.setdefault(_DEFERRED, []).append(held)
+            assert attempt is not None
+            attempt.deferred.append(held)
         else:
             self._end_now([held], failed=failed)
+
+    def _has_failed(self) -> bool:
+        """Whether a test failed, the running one included; what a rerun makes good does not count."""
+        return self._any_failed or (self._item is not None and _attempt(self._item).failed)
 
     def _end_now(self, ending: list[Held], *, failed: bool) -> None:
         for held in ending:
             keep = reason_to_keep(held.settings.retention, failed=failed)
-            self._tell(self.run.end(held, keep))
+            note = self.run.end(held, keep)
+            self._tell(note)
+            if self._item is not None and note.test:
+                _attempt(self._item).note(held, note)
         if self._item is None:
             self.run.raise_postponed()
         for held in ending:
@@ -300,7 +308,7 @@ class Session:
         if self._item is not None:
             self._item.user_properties.extend(report.user_properties(note))
         if self._is_worker and self._item is not None:
-            self._item.stash.setdefault(_NOTES, []).append(note)
+            _attempt(self._item).untold.append(note)
         elif self._is_worker:
             output = self._config.workeroutput  # type: ignore[attr-defined]
             output.setdefault("opendal", []).append(note.to_builtins())
@@ -312,8 +320,8 @@ class Session:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """End the storages whose retention depends on how the teardown went."""
-        self._item = item
-        failed = item.stash.get(_FAILED, False)
+        self._item, attempt = item, _attempt(item)
+        failed = attempt.failed
         try:
             try:
                 yield
@@ -321,7 +329,8 @@ class Session:
                 failed = True
                 raise
             finally:
-                self._end_now(item.stash.get(_DEFERRED, []), failed=failed)
+                deferred, attempt.deferred = attempt.deferred, []
+                self._end_now(deferred, failed=failed)
                 if self._run is not None:
                     # Here all finalizers have run; pytest would drop those after one that raises it.
                     self._run.raise_postponed()
@@ -334,16 +343,26 @@ class Session:
     def _tell_without_report(self, item: pytest.Item) -> None:
         """Pass on what a test told whose teardown was interrupted: it makes no report."""
         self._item = None
-        for note in item.stash.get(_NOTES, []):
+        for note in _attempt(item).untold:
             self._tell(note)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Skip where the storage of a wider fixture lacks a capability; others skip when opened."""
+        """Begin clean, and skip where the storage of a wider fixture lacks a capability."""
+        self._begin_clean(item)
         yield
         shared = getattr(item, "funcargs", {}).get("opendal_session")
         if isinstance(shared, Storage):
             _skip_without_capability(item, shared)
+
+    def _begin_clean(self, item: pytest.Item) -> None:
+        """Remove what a failed attempt of a test kept that runs again, and tell so."""
+        self._item = item
+        for told, removal in _attempt(item).begin(self._run):
+            for leftover in report.user_properties(told):
+                item.user_properties.remove(leftover)
+            self._tell(removal)
+        self._item = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -351,13 +370,18 @@ class Session:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Remember failures, and put what a test left on its teardown report."""
         made = yield
-        if made.failed:
-            self._any_failed = item.stash[_FAILED] = True
-        notes = item.stash.get(_NOTES, []) if made.when == "teardown" else []
-        if notes:
-            made.opendal = [note.to_builtins() for note in notes]  # type: ignore[attr-defined]
-            item.stash[_NOTES] = []
+        attempt = _attempt(item)
+        attempt.failed |= made.failed
+        if made.when == "teardown" and attempt.untold:
+            made.opendal = [note.to_builtins() for note in attempt.untold]  # type: ignore[attr-defined]
+            self._torn_down = attempt
         return made
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note that a report is on its way; those of attempts before a rerun may never be."""
+        self._any_failed |= report.failed
+        if report.when == "teardown" and self._torn_down is not None:
+            self._torn_down.untold.clear()
 
     def collect(self, notes: Iterable[Any], test: pytest.TestReport | None = None) -> None:
         """Collect what tests left, in the process that prints the summary."""
@@ -473,6 +497,10 @@ class Session:
         first = self._first_storage() or self._lab.default
         ordered = sorted(self._lab.storages.values(), key=lambda settings: settings.name != first)
         return [info_of(settings) for settings in ordered]
+
+
+def _attempt(item: pytest.Item) -> Attempt:
+    return item.stash.setdefault(_ATTEMPT, Attempt())
 
 
 def _skip_without_capability(item: pytest.Item, storage: Storage) -> None:

@@ -175,6 +175,46 @@ def test_stopping_early_cleans_up(suite: Suite, stop: str, plugin_args: tuple[st
     assert suite.journals == []
 
 
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for begin in (FROM, 0):
+        for report in runtestprotocol(item, log=False, nextitem=nextitem)[begin:]:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+@pytest.mark.parametrize("logged_from", [2, 3], ids=["teardown-logged", "nothing-logged"])
+def test_a_test_that_runs_again_begins_clean(
+    suite: Suite, logged_from: int, plugin_args: tuple[str, ...]
+) -> None:
+    """What a failed attempt kept goes, also from the report; what the last one made is kept."""
+    suite.lab(retention="failed")
+    suite.write(
+        conftest=RERUNS.replace("FROM", str(logged_from)),
+        test_it="""
+        attempts = {"test_good": 0, "test_bad": 0}
+
+        def try_again(opendal, name):
+            attempts[name] += 1
+            assert list(opendal.list("")) in (["/"], ["/", "bad1"])
+            opendal.write_bytes(f"{name[5:]}{attempts[name]}", b"x")
+            return attempts[name]
+
+        def test_good(opendal): assert try_again(opendal, "test_good") == 2
+        def test_bad(opendal): assert try_again(opendal, "test_bad") == 3
+        """,
+    )
+    result = suite.run("--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=1, failed=1)
+    report = suite.report()
+    assert [left["path"] for left in report["leftovers"]] == ["bad2"]
+    assert (report["created"], report["removed"]) == (4, 3)
+    assert suite.left() == ["bad2"]
+
+
 @pytest.mark.parametrize("where", ["test", "fixture"])
 def test_exit_cleans_up(suite: Suite, where: str) -> None:
     suite.lab(retention="failed")
