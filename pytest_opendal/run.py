@@ -386,17 +386,17 @@ class Run:
             StorageError: it cannot be reached, or is another place.
         """
         identity = record.opened.identity if record.opened else {}
+        there = identity.get(PLACE, "")
         connection, lease = self.connection(settings), identity.get(LEASE)
         if lease and connection.backend.place.get(LEASE) != lease:
             # Its process cannot release it any more; this one does.
             held = settings.holding(lease)
             with suppress(errors.StorageError):
-                self.reach(held)
-                return held
+                if _place(self.reach(held)) == there:
+                    return held
         problem = "the lease of its exporter is over (lease: worker)"
         if not _is_elsewhere(connection):
-            here = self.reach(settings).backend.place.get(PLACE, "")
-            there = identity.get(PLACE, "")
+            here = _place(self.reach(settings))
             if here == there:
                 return settings
             problem = f"it is on the exporter {there or '?'}, and this run reaches {here or '?'}"
@@ -488,6 +488,10 @@ class Run:
                 journal.close()
         if self.process.worker == MAIN:
             sharing.forget(self.journal_dir, self.process.run_id)
+
+
+def _place(connection: Connection) -> str:
+    return connection.backend.place.get(PLACE, "")
 
 
 def _is_elsewhere(connection: Connection) -> bool:

@@ -256,7 +256,8 @@ class _FakeController:
         )
 
     async def CreateLease(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        name = f"lease-{len(self.leases) - 1}"
+        # Its number is never that of one of an earlier controller in this directory.
+        name = f"lease-{(self.directory / 'events').read_text().count('create ')}"
         wanted = request.lease.exporter_name
         taken = [self.leases[lease] for lease in self.leases if lease != SHELL_LEASE]
         free = [one for one in self.sockets if one not in taken]

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 
 # Loaded here, so that a run inside this process does not load native modules a second time.
@@ -184,6 +183,8 @@ class Suite:
         """Return what ``--opendal-report=report.json`` wrote, which is what its schema says."""
         text = (self.pytester.path / "report.json").read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
+        import jsonschema
+
         jsonschema.validate(document, json.loads(jsonreport.schema()))
         return document
 

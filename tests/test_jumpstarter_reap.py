@@ -13,7 +13,7 @@ import pytest
 import exporters
 from runs import Suite, needs_xdist
 
-pytest.importorskip("jumpstarter_driver_opendal", reason="Jumpstarter needs opendal 0.45")
+pytest.importorskip("jumpstarter_driver_opendal", reason=exporters.NOT_INSTALLED)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +126,7 @@ def test_old_areas_are_found_behind_an_exporter(remote: Suite, tmp_path: Path) -
 
 @needs_xdist
 def test_boards_that_workers_leased_are_leased_again(remote: Suite, tmp_path: Path) -> None:
-    """The pool decides which board that is: what is on another one waits for the next reap."""
+    """Each by its name, since any other board would do for the selector."""
     boards = [board(tmp_path, name) for name in ("board1", "board2")]
     directory = tmp_path / "controller"
     client = directory / "client.yaml"
@@ -137,8 +137,6 @@ def test_boards_that_workers_leased_are_leased_again(remote: Suite, tmp_path: Pa
     # Leases of processes that were killed have come to their end; the first one is of board1.
     with exporters.controller(directory, *boards) as lab:
         done = reap(remote)
-        assert (lab.told("create"), lab.told("delete")) == (2 + 1, 1)
-    assert done.returncode == 1
-    assert "it is on the exporter board2, and this run reaches board1" in done.stdout
-    assert files(tmp_path / "board1") == ["theirs.txt"]
-    assert len(files(tmp_path / "board2")) == 3
+        assert (lab.told("create"), lab.told("delete")) == (2 + 2, 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files(tmp_path / "board1") == files(tmp_path / "board2") == ["theirs.txt"]
