@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_opendal import editors
 from pytest_opendal.document import Document, Key, dotted, plain, read
 from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.settings import (
@@ -144,20 +145,7 @@ def embedded(root: Path) -> Lab:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a file with one or with several storages, for editors."""
-    several = SeveralStorages.model_json_schema()
-    definitions = several.pop("$defs") | {"SeveralStorages": several}
-    forms = [{"$ref": f"#/$defs/{name}"} for name in ("StorageEntry", "SeveralStorages")]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Configuration of pytest-opendal",
-        "$defs": definitions,
-        "anyOf": [*forms, _schema_of("kind", "ExporterConfig"), _schema_of("type", OPENDAL_DRIVER)],
-    }
-
-
-def _schema_of(key: str, value: str) -> dict[str, Any]:
-    """Return the schema of a file of Jumpstarter's, which describes its own keys."""
-    return {"type": "object", "properties": {key: {"const": value}}, "required": [key]}
+    return editors.schema(OPENDAL_DRIVER)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -139,16 +139,38 @@ _KWARGS_SCHEMA = {
     "type": "object",
     "additionalProperties": {"type": ["string", "number", "boolean"]},
 }
+_SECONDS_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": rf"^\s*({_DURATION.pattern}|\d+(\.\d+)?)\s*$"},
+    ]
+}
+_GLOBS_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds),
-    WithJsonSchema({"type": ["number", "string"], "exclusiveMinimum": 0}),
+    WithJsonSchema(_SECONDS_SCHEMA),
 ]
-Count = Annotated[int, BeforeValidator(_count), Field(ge=1)]
-Times = Annotated[int, BeforeValidator(_count), Field(ge=0)]
+# The pydantic of today writes the limit of a validated number as "ge", which no editor knows.
+Count = Annotated[
+    int,
+    BeforeValidator(_count),
+    Field(ge=1),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+Times = Annotated[
+    int,
+    BeforeValidator(_count),
+    Field(ge=0),
+    WithJsonSchema({"type": "integer", "minimum": 0}),
+]
 Scheme = Annotated[Text, BeforeValidator(_scheme)]
-Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], BeforeValidator(_one_or_many)]
+Globs = Annotated[
+    tuple[Annotated[str, AfterValidator(_glob)], ...],
+    BeforeValidator(_one_or_many),
+    WithJsonSchema(_GLOBS_SCHEMA),
+]
 Kwargs = Annotated[
     dict[str, Annotated[str, BeforeValidator(_scalar_text)]],
     BeforeValidator(_lower_keys),

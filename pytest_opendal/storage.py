@@ -360,7 +360,7 @@ class Storage:
         """
         return self._run(assertions.assert_hash(self._core, path, expected, algo))
 
-    def assert_stat(self, /, path: StrPath, **fields: object) -> None:
+    def assert_stat(self, /, path: StrPath, **fields: object | Callable[[Any], object]) -> None:
         """Fail unless all ``fields`` of the metadata are as expected.
 
         Args:

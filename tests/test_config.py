@@ -10,7 +10,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -677,6 +679,71 @@ def test_the_schema_describes_every_key_of_a_storage() -> None:
     assert [key for key, field in entry["properties"].items() if "description" not in field] == []
     assert entry["additionalProperties"] is False
     assert "remove_created_on_close" in entry["properties"]
+
+
+ENVIRON = {"SCHEME": "memory", "WHERE": "test", "REMOVES": "true"}
+SCHEMA = jsonschema.Draft202012Validator(config.json_schema())
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(config.json_schema())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "scheme: 3",
+        "{scheme: fs, kwarg: {root: /srv}}",
+        "{scheme: fs, kwargs: [root]}",
+        "{scheme: fs, kwargs: {root: null}}",
+        "{scheme: fs, retention: sometimes}",
+        "{scheme: fs, isolation: [test]}",
+        "{scheme: fs, on_existing: overwrite}",
+        "{scheme: fs, timeout: 0}",
+        "{scheme: fs, timeout: soon}",
+        "{scheme: fs, concurrency: 0}",
+        "{scheme: fs, concurrency: 1.5}",
+        "{scheme: fs, protect: {a: b}}",
+        "{scheme: fs, remove_created_on_close: perhaps}",
+        "{storages: {}}",
+        "{storages: []}",
+        "{storages: {a: {scheme: fs, colour: red}}}",
+        "{storages: {a: {scheme: fs}}, defalt: a}",
+        "{storages: {a: {}}}",
+        "{storages: {a: {scheme: fs, jumpstarter: {}}}}",
+        "{jumpstarter: {driver: 3}}",
+        "{jumpstarter: {lease: run, selectr: board=rpi4}}",
+        "{kind: Exporter, export: {}}",
+        "{type: jumpstarter_driver_power.driver.Power}",
+    ],
+)
+def test_an_editor_marks_what_a_run_refuses(text: str) -> None:
+    """A file that the schema refuses is one that `load` refuses, and the other way round."""
+    data = yaml.safe_load(text)
+    Path("lab.yaml").write_text(text)
+    with pytest.raises(ConfigInvalid):
+        config.load(Path("lab.yaml"), {})
+    assert not SCHEMA.is_valid(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{scheme: fs, kwargs: {root: /srv, atomic_write_dir: /srv, depth: 3}}",
+        '{scheme: "${env:SCHEME}", timeout: 0.5, concurrency: 4, protect: ["*.key"]}',
+        '{scheme: memory, isolation: "${env:WHERE}", timeout: 1h30m, protect: "*.key"}',
+        '{scheme: memory, remove_created_on_close: "${env:REMOVES}", retries: 0}',
+        "{storages: {a: {scheme: memory}, b: {jumpstarter: {}}}, default: a}",
+        "{jumpstarter: {selector: board=rpi4, duration: 30m, lease: worker, driver: dut.storage}}",
+        "{scheme: memory, remove_created_on_close: true, on_existing: restore, isolation: test}",
+    ],
+)
+def test_an_editor_accepts_what_a_run_does(text: str) -> None:
+    Path("lab.yaml").write_text(text)
+    assert config.load(Path("lab.yaml"), ENVIRON).storages
+    SCHEMA.validate(yaml.safe_load(text))
 
 
 def test_reading_a_configuration_imports_neither_pytest_nor_opendal() -> None:

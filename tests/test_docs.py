@@ -8,7 +8,9 @@ import tomllib
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
+import yaml
 
 from pytest_opendal import config, options
 from pytest_opendal.backends import known
@@ -92,6 +94,12 @@ def test_yaml_blocks_load(page: Path, tmp_path: Path) -> None:
         environment = dict.fromkeys(re.findall(r"\$\{env:(\w+)", block), "http://127.0.0.1:9")
 
         assert config.load(file, environment, known.check_service).storages
+
+
+@_pages_with("yaml")
+def test_yaml_blocks_are_what_the_schema_for_editors_says(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        jsonschema.validate(yaml.safe_load(block), config.json_schema())
 
 
 @_pages_with("toml")

@@ -194,3 +194,20 @@ def test_journals_go_where_the_ini_key_says(suite: Suite) -> None:
     )
     suite.run().assert_outcomes(passed=1)
     assert list((suite.pytester.path / "journals").iterdir()) == []
+
+
+def test_each_fixture_says_what_it_is(suite: Suite) -> None:
+    """In `pytest --fixtures`, where a user looks; also with which scope."""
+    result = suite.run("--fixtures")
+    told = re.findall(
+        r"^(opendal\w*)(?: \[(\w+) scope\])? -- .*\n    (.+)$", result.stdout.str(), re.MULTILINE
+    )
+    assert {name: scope for name, scope, _ in told} == {
+        "opendal": "",
+        "opendal_async": "",
+        "opendal_config": "session",
+        "opendal_factory": "",
+        "opendal_flasher": "session",
+        "opendal_session": "session",
+    }
+    assert all(len(sentence) > 30 and "no docstring" not in sentence for *_, sentence in told)
