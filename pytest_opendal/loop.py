@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import types
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
 _MOVE = object()
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class _Thread(threading.Thread):
@@ -254,7 +256,15 @@ class LoopThread:
     def _start(self) -> None:
         loop = asyncio.new_event_loop()
         self._thread = _Thread(target=loop.run_forever, name="pytest-opendal", daemon=True)
-        self._thread.start()
+        # A thread that starts another has all signals blocked meanwhile, and the new one would take
+        # what comes: Python hears of it, but does not wake a main thread that waits for a lock.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # Processes that are started on the loop inherit its mask.
+        loop.call_soon_threadsafe(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         self._loop = loop
 
     def stop(self) -> None:
