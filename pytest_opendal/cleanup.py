@@ -45,6 +45,8 @@ class Outcome:
     """Directories that were removed, or stay because something of others is in them."""
     silent: bool = False
     """The storage did not answer in time; the rest was not tried."""
+    taken: tuple[str, ...] = ()
+    """Where others have written since what was there before was removed."""
 
     @property
     def failed(self) -> bool:
@@ -77,9 +79,11 @@ class Cleaner:
         self._foreign: dict[str, tuple[str, ...]] = {}
         self._directories: list[str] = []
         self._put_back: set[str] = set()
+        self._taken: list[str] = []
 
     async def clean(self) -> Outcome:
         """Remove what was created, put back what was there before, and tell what is left."""
+        await self._settle()
         # Two removals of one place at a time would miss each other's files, and fail.
         await self._each(_outermost(self._of_kind("tree")), self._remove_tree, "-")
         await self._each(self._of_kind("file"), self._remove_file, "-1")
@@ -94,7 +98,7 @@ class Cleaner:
         await self._remove_directories()
         directories = (name for name in self._directories if name not in self._put_back)
         left, made = await self._left(), tuple(dict.fromkeys(directories))
-        return Outcome(tuple(left), made, silent=self._is_silent)
+        return Outcome(tuple(left), made, silent=self._is_silent, taken=tuple(self._taken))
 
     async def _remove_directories(self) -> None:
         self._foreign.clear()
@@ -211,6 +215,16 @@ class Cleaner:
 
     # -- what was there before
 
+    async def _settle(self) -> None:
+        """Find out which of the moves that a process died in were made."""
+        for target in sorted(self._record.unsettled):
+            origin = self._record.moved.get(target)
+            if origin is not None and await self._try(target, self._is_there(origin)):
+                self._note(("unmoved", target))
+
+    async def _is_there(self, name: str) -> bool:
+        return await self._connection.find(name) is not None
+
     async def _move_back(self) -> bool:
         """Move to its old place what has room there; whether anything was moved."""
         tried: set[tuple[str, str]] = set()
@@ -253,6 +267,7 @@ class Cleaner:
         if name not in self._record.created and (found := await self._connection.find(name)):
             # Somebody has written there since the test removed it.
             if found.mode.is_dir() == (backup is None):
+                self._taken.append(name)
                 return True
             reason = "something else is there now; the old content is kept"
             raise self._connection.error(errors.AlreadyExists, "restore", name, reason)

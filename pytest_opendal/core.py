@@ -668,6 +668,9 @@ class Operations:
         """Move a file, or a directory with all below it."""
         origin, place = (name_of(path) for path in await self._two_places("rename", source, target))
         await self._require("rename", origin, source)
+        if not (await self.connection.capability()).rename:
+            reason = "the service cannot rename; copy it, and delete the old one"
+            raise self.connection.error(errors.Unsupported, "rename", origin, reason)
         await self.tracker.refuse_protected_below("rename", origin)
         await self._refuse_directory("rename", place)
         async with self.tracker.moving("rename", origin, place):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SUFFIX = ".journal"
+SHARED = "-shared"
+"""End of the name of a journal of what a worker uploaded for all."""
 LOCK_SUFFIX = ".lock"
 
 Kind = Literal["file", "dir", "tree"]
@@ -78,6 +80,8 @@ class Record:
     created: PathTree[Entry] = field(default_factory=PathTree)
     moved: dict[str, str] = field(default_factory=dict)
     """Where something that existed before is now: its original name."""
+    unsettled: set[str] = field(default_factory=set)
+    """Where something was about to be moved to; nobody knows whether it was when a process dies."""
     saved: dict[str, str | None] = field(default_factory=dict)
     """Old content that ``restore`` puts back: the backup's file name, None for a directory."""
     ended: bool = False
@@ -118,7 +122,7 @@ def _created(record: Record, path: str, kind: Kind, existed: bool) -> None:
 def _gone(record: Record, path: str) -> None:
     record.created.pop(path)
     for name in [name for name in record.moved if below(name, path)]:
-        del record.moved[name]
+        _unmoved(record, name)
 
 
 def _unrecorded(record: Record, path: str) -> None:
@@ -126,12 +130,23 @@ def _unrecorded(record: Record, path: str) -> None:
 
 
 def _renaming(record: Record, source: str, target: str) -> None:
-    for name, entry in list(record.created.below(source)):
-        record.created[target + name[len(source) :]] = entry
+    # With `restore` only what was foreign at its place is put back, and all at the target is ours.
+    restores = record.opened is not None and record.opened.on_existing == "restore"
+    for name, entry in record.at(source):
+        place = target + name[len(source) :]
+        there = record.created.get(place)
+        if there is None or there.kind == entry.kind:  # else it will be refused
+            record.created[place] = _ENTRIES[entry.kind, entry.existed and not restores]
 
 
 def _moving(record: Record, source: str, target: str) -> None:
     record.moved[target] = record.origin(source)
+    record.unsettled.add(target)
+
+
+def _unmoved(record: Record, target: str) -> None:
+    record.moved.pop(target, None)
+    record.unsettled.discard(target)
 
 
 def _moved(record: Record, target: str, origin: str) -> None:
@@ -139,6 +154,7 @@ def _moved(record: Record, target: str, origin: str) -> None:
 
 
 def _renamed(record: Record, source: str, target: str) -> None:
+    record.unsettled.clear()
     taken = record.created.pop(source)
     record.created.pop(target)
     record.created.graft(target, taken)
@@ -175,6 +191,7 @@ _APPLY: dict[str, Callable[..., None]] = {
     "renaming": _renaming,
     "moving": _moving,
     "moved": _moved,
+    "unmoved": _unmoved,
     ">": _renamed,
     "saved": _saved,
     "restored": _restored,
@@ -243,9 +260,13 @@ class Journal:
         return inherited
 
     def ledgers(self) -> list[Ledger]:
-        """Return the records in which something is outstanding, to go on with them."""
+        """Return the records in which something is outstanding, to go on with them.
+
+        The last that was opened comes first: what it puts back may be of another one.
+        """
         return [
-            Ledger(self, number, record, opened=True) for number, record in self._records.items()
+            Ledger(self, number, record, opened=True)
+            for number, record in reversed(self._records.items())
         ]
 
     def write(self, lines: bytes) -> None:

@@ -9,7 +9,7 @@ from pytest_opendal import errors, journal, remnants
 from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Outcome, reason_to_keep
 from pytest_opendal.report import Leftover, Reason, TestNote
-from pytest_opendal.run import SHARED, info_of
+from pytest_opendal.run import info_of
 from pytest_opendal.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Recovery:
             worker = path.stem.removeprefix(f"{run_id}-")
             if worker in {*ended, self._run.process.worker}:
                 continue
-            keep = self._keep_shared if worker.endswith(SHARED) else _keep_of_crashed
+            keep = self._keep_shared if worker.endswith(journal.SHARED) else _keep_of_crashed
             with remnants.seized(path, _LOCK_SECONDS) as is_dead:
                 if is_dead:
                     self._recover(path, keep)

@@ -105,9 +105,13 @@ def beside_cache(cache: Any) -> Path | None:
 
 
 def journals(directory: Path, run_id: str = "") -> list[Path]:
-    """Return the journals in a directory, of one run or of all."""
+    """Return the journals in a directory, of one run or of all; of what is shared last.
+
+    A test may have to put back what all workers share.
+    """
     prefix = f"{run_id}-" if run_id else ""
-    return sorted(directory.glob(f"{prefix}*{journal.SUFFIX}"))
+    found = directory.glob(f"{prefix}*{journal.SUFFIX}")
+    return sorted(found, key=lambda path: (path.stem.endswith(journal.SHARED), path.name))
 
 
 @contextmanager

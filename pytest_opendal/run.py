@@ -17,7 +17,7 @@ from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
-from pytest_opendal.journal import Journal, Opened
+from pytest_opendal.journal import SHARED, Journal, Opened
 from pytest_opendal.loop import LoopThread
 from pytest_opendal.meter import Meter
 from pytest_opendal.process import AREAS, MAIN
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pytest_opendal.process import Process
     from pytest_opendal.settings import JumpstarterSettings, StorageSettings
 
-SHARED = "-shared"
-"""End of the name of a journal of what a worker uploaded for all."""
 
 TELL_SECONDS = 5.0
 _AFTER_SILENCE_SECONDS = 0.01
@@ -315,7 +313,8 @@ class Run:
         with suppress(ValueError):  # it has ended before
             self._trackers[tracker.connection].remove(tracker)
         outcome = self._clean(tracker, keep)
-        tracker.left_moved()
+        tracker.not_put_back(outcome.taken)
+        self._keep_directories(tracker.connection, outcome)
         if keep is not None or not outcome.failed:
             tracker.ledger.end()
         held.forgotten = forgotten
@@ -325,6 +324,12 @@ class Run:
         """Remove after all what a test made that failed, because it runs again."""
         outcome = self._clean(held.tracker, None)
         return replace(self._note(held.tracker, outcome), created=0, removed=0, written=0)
+
+    def _keep_directories(self, connection: Connection, outcome: Outcome) -> None:
+        """Note directories in which there is something of others; the run's end tries them again."""
+        held = [left.path for left in outcome.leftovers if left.reason is Reason.FOREIGN]
+        if held:
+            self._keeper(connection).note(*(("+", name, "dir", False) for name in held))
 
     def _clean(self, tracker: Tracker, keep: Reason | None) -> Outcome:
         record = tracker.record

@@ -342,7 +342,13 @@ class Tracker:
         may_hold = not self.connection.backend.hierarchical or (found and found.mode.is_dir())
         if may_hold and (await self.connection.capability()).list:
             paths += [path async for path in self.connection.list(f"{name}/", recursive=True)]
-        return [path for path in dict.fromkeys(paths) if not self.is_ours(path.rstrip("/"))]
+        return [path for path in dict.fromkeys(paths) if not self._made(path)]
+
+    def _made(self, path: str) -> bool:
+        """Whether a path is ours; an object store may have a file and a directory of one name."""
+        entry = self.record.created.get(path.rstrip("/"))
+        kind = "dir" if path.endswith("/") else "file"
+        return bool(self.area) or (entry is not None and entry.kind in {"tree", kind})
 
     # -- removing and moving
 
@@ -429,8 +435,12 @@ class Tracker:
         except errors.StorageError:
             return None
 
-    def left_moved(self) -> None:
-        """Let peers know of what is theirs, and could not be moved back."""
+    def not_put_back(self, taken: Iterable[str]) -> None:
+        """Let peers know of what is theirs and could not be moved back, or is at ``taken`` no more."""
+        for name in taken:
+            for peer in self._peers:
+                if peer is not self and not peer.area and name in peer.record.created:
+                    peer.unrecorded([name])
         for place, origin in self.record.moved.items():
             for peer in self._peers:
                 if peer is not self and not peer.area and peer.record.at(origin):

@@ -267,8 +267,8 @@ class Model:
     moves: set[str] = field(default_factory=set)
     """Where the test has moved foreign data from, and to."""
     unsure: set[str] = field(default_factory=set)
-    """Directories that nobody can tell of: named like a file where both are one entry, or removed
-    by the stranger where the test remembers directories and a write makes them again."""
+    """Directories that nobody can tell of: named like a file where both are one entry; removed by
+    the stranger when they were the test's, or where the test remembers them and makes them again."""
     kept: set[str] = field(default_factory=set)
     """Foreign files that the test has written over with ``keep``, also when they are gone."""
     removed: set[str] = field(default_factory=set)
@@ -289,7 +289,7 @@ class Model:
         self._mix(path, *after)
         for gone in self.now.keys() - after.keys():
             self.alone.pop(gone, None)
-            if self.remembers and gone.endswith("/"):
+            if gone.endswith("/") and (self.remembers or gone in self.ours):
                 self.unsure.add(gone)
         self.alone |= {made: after[made] for made in after if _differ(self.now, after, made)}
         if self.has_directories and name not in _REMOVALS:
@@ -345,8 +345,11 @@ class Model:
             self._forget(*paths)
         if done and name in _CLAIMS:
             self._claim(*paths)
-        if killed:
+        if killed and self.on_existing == "created":
             self.doubtful |= {path for path in after if below(name_of(path), paths[-1])}
+        if self.on_existing == "restore" and not self.has_directories:
+            # Of a foreign file and a foreign marker with one name, only the file is put back.
+            self.unsure |= {f"{path}/" for path in self.alone if not path.endswith("/")}
         self.removed |= {path for path in self.alone if _differ(after, self.alone, path)}
         self._become(after)
 
@@ -357,6 +360,8 @@ class Model:
         assert name not in {"look", "give_up", *_CLAIMS} or not changed, f"{step}: {changed}"
         touched = paths[1:] if name == "copy" else paths
         for path in changed:
+            if path.endswith(".part") and path not in self.now:
+                continue  # what was to replace a file, when its writer was killed
             assert any(_related(path, target) for target in touched), f"{step}: {path}"
         if self.on_existing == "refuse" and name not in {*_REMOVALS, "rename"}:
             lost = {path for path in changed if path in self.now} - self.claims - self.unsure

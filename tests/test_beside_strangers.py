@@ -13,6 +13,8 @@ from pytest_opendal import errors
 from pytest_opendal.recovery import Recovery
 from pytest_opendal.report import Collector, Reason
 
+from contract import lab_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -237,3 +239,47 @@ def test_restore_and_ensure_in_one_place(fs_lab: Lab, image: Path) -> None:
     held.storage.ensure("f", image)
     assert end(fs_lab, held) == ()
     assert fs_lab.stranger.everything() == {"f": b"old"}
+
+
+def test_restore_of_an_empty_directory_with_the_name_of_our_file(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with lab_of("moto", request, tmp_path) as lab:
+        lab.stranger.create_dir("d/")
+        held = lab.hold(on_existing="restore")
+        held.storage.write_bytes("d", b"ours")
+        held.storage.remove_all("d")
+        assert end(lab, held) == ()
+        assert lab.stranger.everything() == {"d/": None}
+
+
+def test_what_was_ensured_in_a_directory_of_a_test_takes_the_directory_along(
+    fs_lab: Lab, image: Path
+) -> None:
+    held = fs_lab.hold()
+    held.storage.create_dir("d/")
+    held.storage.ensure("d/image", image)
+    fs_lab.end(held)
+    assert [record.created.get("d") for record in fs_lab.replayed()], "a reap would remove it"
+    fs_lab.finish()
+    assert fs_lab.stranger.everything() == {}
+
+
+def test_a_service_that_cannot_rename_is_not_asked(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with lab_of("moto", request, tmp_path) as lab:
+        held = lab.hold()
+        held.storage.write_bytes("f", b"ours")
+        with pytest.raises(errors.Unsupported, match="lab: rename 'f': the service cannot rename"):
+            held.storage.rename("f", "g")
+        assert lab.replayed()[0].at("g") == []
+
+
+def test_restore_gives_up_what_was_ensured_for_a_stranger(plain_lab: Lab, image: Path) -> None:
+    held = plain_lab.hold(on_existing="restore")
+    held.storage.ensure("f", image)
+    held.storage.delete("f")
+    plain_lab.stranger.write("f")
+    assert end(plain_lab, held) == ()
+    assert plain_lab.stranger.read("f") == b"theirs"
