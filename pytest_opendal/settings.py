@@ -346,10 +346,15 @@ class StorageSettings(_StorageKeys):
         """Where it is, for people: endpoint, bucket and root, or the exporter; no credential."""
         if self.jumpstarter is None:
             return places.location(self.scheme or "", self.kwargs)
-        keys = ("selector", "exporter_name", "exporter_config")
-        ways = [f"{key} {value}" for key in keys if (value := getattr(self.jumpstarter, key))]
-        driver = self.jumpstarter.driver or "its OpenDAL driver"
-        return f"{driver} of the exporter at {ways[0] if ways else 'JUMPSTARTER_HOST'}"
+        way = self.jumpstarter
+        exporter = "the exporter at JUMPSTARTER_HOST"
+        if way.exporter_config:
+            exporter = f"the exporter served from {way.exporter_config}"
+        elif way.exporter_name:
+            exporter = f"the exporter {way.exporter_name}"
+        elif way.selector:
+            exporter = f"an exporter with {way.selector}"
+        return f"{way.driver or 'the OpenDAL driver'} of {exporter}"
 
     def with_overrides(
         self,

@@ -550,9 +550,9 @@ class TestLab:
             "driver": "dut.storage",
             "selector": "board=rpi4",
         }
-        assert storage.location == "dut.storage of the exporter at selector board=rpi4"
+        assert storage.location == "dut.storage of an exporter with board=rpi4"
         assert _one("jumpstarter: {}\n").location == (
-            "its OpenDAL driver of the exporter at JUMPSTARTER_HOST"
+            "the OpenDAL driver of the exporter at JUMPSTARTER_HOST"
         )
 
 

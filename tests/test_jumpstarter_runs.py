@@ -141,7 +141,7 @@ def test_a_served_exporter(remote: Suite, board: Path, plugin_args: tuple[str, .
     result.stdout.fnmatch_lines(
         [
             "opendal: *lab.yaml, *",
-            "  storage dut (jumpstarter*dut.storage*exporter_config *board.yaml*",
+            "  storage dut (jumpstarter, dut.storage of the exporter served from *board.yaml)",
         ]
     )
 
