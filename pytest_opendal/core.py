@@ -683,11 +683,11 @@ class Operations:
         name = self._name(path, "delete")
         resolved = self.resolve(path, "delete")
         self.tracker.refuse_protected("delete", name)
-        await self._save_one(name)
         if is_directory(resolved) or self._made(name) or await self._is_real_directory(name):
             await self._delete_directory(name)
             await self._forget(resolved)
         else:
+            await self._save_one(name)
             await self.connection.ask("delete", name, self.connection.backend.delete(name))
             self.tracker.deleted(name)
 
