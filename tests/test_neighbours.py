@@ -282,12 +282,14 @@ def silent(suite: Neighbourhood) -> Iterator[None]:
         suite.several("lab", lab=suite.fs("device"), silent=s3)
         suite.write(
             conftest="""
+            from opendal.exceptions import NotFound
+
             class Silent:
                 def __init__(self, operator): self._operator = operator
                 def __getattr__(self, name): return getattr(self._operator, name)
                 async def stat(self, path, **kwargs):
                     if path == "pytest-opendal-check":
-                        return
+                        raise NotFound("not there")
                     return await self._operator.stat(path, **kwargs)
 
             def pytest_opendal_operator(storage, operator):
