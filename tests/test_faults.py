@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -371,13 +371,15 @@ def test_cleanup_of_a_thousand_on_a_dead_server_costs_one_timeout(
         process = suite.start("-rs", "--opendal-report=report.json", "--opendal-details")
         try:
             suite.wait_for("ready", process)
-            os.kill(servers.pid_in(tmp_path / "weed"), number)
+            server_pid = servers.pid_in(tmp_path / "weed")
+            os.kill(server_pid, number)
+            _wait_until_nothing_runs(server_pid)
             (suite.pytester.path / "dead").touch()
             text = process.communicate(timeout=SECONDS)[0]
         finally:
             process.kill()
             if number == signal.SIGSTOP:
-                os.kill(servers.pid_in(tmp_path / "weed"), signal.SIGCONT)
+                os.kill(server_pid, signal.SIGCONT)
         assert _seconds(suite, "test_one", "teardown") < 2 * TIMEOUT
         leftovers = suite.report()["leftovers"]
         assert len(leftovers) == 1000
@@ -389,6 +391,22 @@ def test_cleanup_of_a_thousand_on_a_dead_server_costs_one_timeout(
         assert _in_journals(suite) == 1000
         if number == signal.SIGSTOP:
             assert _reaped(suite)
+
+
+def _wait_until_nothing_runs(pid: int) -> None:
+    """Wait until each thread of a process is stopped or dead; a signal reaches them one by one."""
+    deadline = time.monotonic() + SECONDS
+    while _states(pid) - {"T", "Z", "X"}:
+        assert time.monotonic() < deadline
+        time.sleep(servers.POLL_SECONDS)
+
+
+def _states(pid: int) -> set[str]:
+    found = set()
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            found.add(status.read_text().rpartition(")")[2].split()[0])
+    return found
 
 
 def _seconds(suite: Suite, test: str, when: str) -> float:
