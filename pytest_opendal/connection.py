@@ -46,6 +46,8 @@ class Connection:
         self.timeout = settings.timeout
         self.directories: PathTree[bool] = PathTree()
         """Names of directories seen to exist, on services where they are things of their own."""
+        self.shared: set[str] = set()
+        """Directories above areas: noted once for all, perhaps before anybody makes them."""
         self.special: set[str] = set()
         """Names of devices and pipes, which are written to and never replaced."""
         self.checked = False

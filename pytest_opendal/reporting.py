@@ -29,7 +29,7 @@ class Reporting:
         self._result: report.RunReport | None = None
         self._problem: str | None = None
 
-    def place(self, test: pytest.TestReport) -> None:
+    def place(self, test: pytest.Item | pytest.TestReport) -> None:
         """Remember where a test is that tells something."""
         file, line, _ = test.location
         self._places[test.nodeid] = (file, None if line is None else line + 1)

@@ -313,6 +313,8 @@ class Session:
             output = self._config.workeroutput  # type: ignore[attr-defined]
             output.setdefault("opendal", []).append(note.to_builtins())
         else:
+            if self._item is not None:
+                self._reporting.place(self._item)
             self._collector.add(note)
 
     # -- hooks around tests

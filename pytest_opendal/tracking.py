@@ -104,6 +104,7 @@ class Tracker:
                 fresh = await self.missing_directories("create_dir", prefix)
                 self._note_created(fresh, [("+", prefix, "tree", False)] if whole else [])
                 self._seen(fresh)
+                self.connection.shared.update(fresh)
 
         return entering
 
@@ -235,6 +236,8 @@ class Tracker:
 
     def _is_known(self, directory: str) -> bool:
         """Whether a directory has been seen; on this machine it costs nothing to look again."""
+        if directory in self.connection.shared:
+            return True
         place = self.connection.backend.local_path(directory)
         return directory in self.connection.directories and (place is None or place.is_dir())
 

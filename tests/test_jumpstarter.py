@@ -558,6 +558,7 @@ def test_a_directory_that_others_write_into_just_now_stays(
     monkeypatch.setattr(boards.Watched, "delete", exported(late))
     note = bench.run.end(held, None)
     assert [left.reason for left in note.leftovers] == [Reason.FOREIGN]
+    bench.run.finish()
     bench.run.close()
     assert list((bench.tmp / "journals").iterdir()) == []
 

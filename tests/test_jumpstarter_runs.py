@@ -305,7 +305,7 @@ def test_waiting_is_told_and_bounded(
             "opendal: dut: waiting for a lease of the exporter board9 (* s of 1.2 s): "
             "all exporters with these labels are leased",
             "dut: connect: no lease within 1.2 s (acquisition_timeout); waited for a lease of the "
-            "exporter board9: all exporters with these labels are leased",
+            "exporter board9*",
             "SKIPPED*no lease within 1.2 s*",
         ]
     )

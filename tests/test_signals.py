@@ -36,7 +36,7 @@ def finalized():
 
 @pytest.mark.parametrize("number", range(2))
 def test_it(finalized, opendal, opendal_factory, number):
-    opendal.write_bytes(f"d/{number}.txt", b"x")
+    opendal.write_bytes(f"{WORKER}/{number}.txt", b"x")
     opendal_factory("kept").write_bytes(f"{number}.txt", b"x")
     Path(f"pid-{WORKER}").write_text(str(os.getpid()))
     if all(Path(f"pid-{name}").exists() for name in NAMES):
