@@ -125,8 +125,9 @@ def test_anyio(suite: Neighbourhood) -> None:
 
 
 @pytest.mark.parametrize("args", [(), ("-n2",)], ids=["plain", "n2"])
-def test_cov(suite: Neighbourhood, args: tuple[str, ...]) -> None:
+def test_cov(suite: Neighbourhood, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what runs on our own thread, such as a condition, is measured."""
+    monkeypatch.delenv("COVERAGE_FILE", raising=False)  # that of our own report
     suite.write(
         board="""
         def is_done(metadata):
