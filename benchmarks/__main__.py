@@ -52,10 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(results.line(row), flush=True)
         finally:
             shutil.rmtree(place, ignore_errors=True)
+    told = results.document(rows, chosen.rounds)
     if chosen.json:
-        results.write(chosen.json, rows, chosen.rounds)
+        told = results.write(chosen.json, rows, chosen.rounds)
     if chosen.plot:
-        results.draw(chosen.plot, rows)
+        results.draw(chosen.plot, told)
     missed = sum(not row.within for row in rows)
     print(f"{len(rows)} rows, {missed} beyond the goal (*)")
     return 1 if missed else 0

@@ -66,10 +66,10 @@ def _tracking(bench: Bench, count: int) -> Iterator[Outcome]:
         "a dict",
         times["ours"],
         times["dict"],
-        3,
+        3 if count >= 1_000_000 else None,
         count,
         note,
-        _BYTES_PER_PATH * count if count >= 100_000 else None,
+        _BYTES_PER_PATH * count if count >= 1_000_000 else None,
     )
     yield _removing(bench, count)
 
@@ -137,6 +137,6 @@ def journal(bench: Bench) -> Iterator[Outcome]:
             "os.write of the lines",
             times["ours"],
             times["os.write"],
-            3,
+            3 if count >= 100_000 else None,
             count,
         )

@@ -37,12 +37,10 @@ def _bytes(count: int) -> str:
 
 def line(row: Outcome) -> str:
     """Return a row of the table."""
-    size = f" [{row.size}]" if row.size is not None else ""
     goal = "-" if row.target is None else f"{row.target:g}"
     mark = "" if row.within else " *"
-    title = f"{row.work}{size} / {row.peer}"
     return (
-        f"{title:58}{_figures(row.ours):>34}{_figures(row.theirs):>34}"
+        f"{f'{title(row.to_json())} / {row.peer}':58}{_figures(row.ours):>34}{_figures(row.theirs):>34}"
         f"{row.ratio:8.3f}{goal:>7}  {_bytes(row.ours.peak):>9}{mark}"
         + (f"\n    {row.note}" if row.note else "")
     )
@@ -60,45 +58,60 @@ def document(rows: Sequence[Outcome], rounds: int) -> dict[str, Any]:
     }
 
 
-def write(path: Path, rows: Sequence[Outcome], rounds: int) -> None:
-    """Write the run as JSON."""
-    path.write_text(json.dumps(document(rows, rounds), indent=1) + "\n", encoding="utf-8")
+def write(path: Path, rows: Sequence[Outcome], rounds: int) -> dict[str, Any]:
+    """Write the run as JSON and return it; rows of benchmarks that were not run now stay."""
+    told = document(rows, rounds)
+    measured = {row.benchmark for row in rows}
+    kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    told["rows"] += [row for row in kept if row["benchmark"] not in measured]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
 
 
-def draw(path: Path, rows: Sequence[Outcome]) -> None:
+def draw(path: Path, told: dict[str, Any]) -> None:
     """Draw the ratio of each row beside its goal, and cost against size for work that grows."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    growing = {row.work for row in rows if row.size is not None}
+    rows = told["rows"]
     figure, (bars, growth) = plt.subplots(
         1, 2, figsize=(15, 2 + 0.28 * len(rows)), layout="constrained"
     )
+    figure.suptitle(f"opendal {told['opendal']}, Python {told['python']}")
     _draw_ratios(bars, rows)
-    _draw_growth(growth, [row for row in rows if row.work in growing])
+    _draw_growth(growth, [row for row in rows if row["size"] is not None])
     figure.savefig(path)
     plt.close(figure)
 
 
-def _draw_ratios(axes: Any, rows: Sequence[Outcome]) -> None:
-    names = [f"{row.work} / {row.peer}" + (f" [{row.size}]" if row.size else "") for row in rows]
-    colors = ["tab:blue" if row.within else "tab:red" for row in rows]
-    axes.barh(names, [row.ratio for row in rows], color=colors, height=0.6)
+def _draw_ratios(axes: Any, rows: list[dict[str, Any]]) -> None:
+    names = [f"{title(row)} / {row['peer']}" for row in rows]
+    colors = ["tab:blue" if row["within"] else "tab:red" for row in rows]
+    axes.barh(names, [row["ratio"] for row in rows], color=colors, height=0.6)
     for place, row in enumerate(rows):
-        if row.target is not None:
-            axes.plot([row.target] * 2, [place - 0.4, place + 0.4], color="black")
+        if row["target"] is not None:
+            axes.plot([row["target"]] * 2, [place - 0.4, place + 0.4], color="black")
     axes.axvline(1, color="gray", linewidth=0.5)
     axes.set(xscale="log", xlabel="ours / peer (black: the goal)")
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=7)
 
 
-def _draw_growth(axes: Any, rows: Sequence[Outcome]) -> None:
-    for work in dict.fromkeys(row.work for row in rows):
-        of_work = sorted((row.size or 0, row.ours.median) for row in rows if row.work == work)
-        if len(of_work) > 1:
-            axes.plot(*zip(*of_work, strict=True), marker="o", label=work)
+def _draw_growth(axes: Any, rows: list[dict[str, Any]]) -> None:
+    for work in dict.fromkeys(row["work"] for row in rows):
+        points = {row["size"]: row["ours"]["median"] for row in rows if row["work"] == work}
+        if len(points) > 1:
+            axes.plot(*zip(*sorted(points.items()), strict=True), marker="o", label=work)
     axes.set(xscale="log", yscale="log", xlabel="size", ylabel="seconds")
     axes.legend(fontsize=7) if axes.lines else None
+
+
+def title(row: dict[str, Any]) -> str:
+    """Return what a row is about, with its size."""
+    size = row["size"]
+    if size is None:
+        return str(row["work"])
+    return f"{row['work']} [{f'{size // _MIB} MiB' if size % _MIB == 0 else f'{size:,}'}]"

@@ -266,7 +266,7 @@ class _StorageKeys(Settings):
     retries: Times = 2
     """How often a request is sent again, within ``timeout``, after what a service calls temporary, such
     as a 503 or a broken connection; 0: never. Appending and moving are not repeated."""
-    concurrency: Count = 16
+    concurrency: Count = 64
     """How many operations run at once, at most."""
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:

@@ -11,6 +11,8 @@ import stat
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ CHUNK_BYTES = 4 << 20
 PART_BYTES = 8 << 20
 _KERNEL_COPY_BYTES = 64 << 20
 _INLINE_BYTES = 64 << 10
+_PIECES_AHEAD = 3
 
 _numbers = itertools.count()
 
@@ -56,22 +59,33 @@ async def stream(
 
 
 async def digest(connection: Connection, path: str, algo: str) -> str:
-    """Return the hex digest of a file; the next piece is read while one is hashed."""
+    """Return the hex digest of a file; the next pieces are read while one is hashed."""
     found = hashlib.new(algo, usedforsecurity=False)
-    loop = asyncio.get_running_loop()
-    hashing: Awaitable[None] | None = None
     async with aclosing(stream(connection, path)) as pieces:
-        async for piece in pieces:
-            if hashing is not None:
-                await hashing
-                hashing = None
-            if len(piece) <= _INLINE_BYTES:
+        head = await anext(pieces, b"")
+        if len(head) > _INLINE_BYTES:
+            await _hash_all(found, head, pieces)
+        else:
+            found.update(head)
+            async for piece in pieces:
                 found.update(piece)
-            else:
-                hashing = loop.run_in_executor(None, found.update, piece)
-    if hashing is not None:
-        await hashing
     return found.hexdigest()
+
+
+async def _hash_all(found: hashlib._Hash, head: bytes, pieces: AsyncIterator[bytes]) -> None:
+    """Hash on a thread of its own, which finds its next piece waiting."""
+    loop = asyncio.get_running_loop()
+    waiting: deque[Awaitable[None]] = deque()
+    hasher = ThreadPoolExecutor(1, "pytest-opendal-hash")
+    try:
+        async with aclosing(chain(head, pieces)) as all_pieces:
+            async for piece in all_pieces:
+                waiting.append(loop.run_in_executor(hasher, found.update, piece))
+                if len(waiting) > _PIECES_AHEAD:
+                    await waiting.popleft()
+        await asyncio.gather(*waiting)
+    finally:
+        hasher.shutdown(wait=False, cancel_futures=True)
 
 
 async def download(connection: Connection, path: str, target: Path) -> None:
@@ -218,7 +232,7 @@ async def _read_path(path: Path) -> AsyncGenerator[bytes]:
             yield piece
 
 
-async def chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """Yield ``head`` and then the rest."""
     if head:
         yield head

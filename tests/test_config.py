@@ -135,7 +135,7 @@ class TestKeys:
         assert storage.retention == "all"
         assert not storage.remove_created_on_close
         assert (storage.isolation, storage.on_existing, storage.protect) == ("none", "created", ())
-        assert (storage.timeout, storage.retries, storage.concurrency) == (60.0, 2, 16)
+        assert (storage.timeout, storage.retries, storage.concurrency) == (60.0, 2, 64)
         assert not storage.owned_root
 
     def test_scalars_become_the_text_that_opendal_takes(self) -> None:
