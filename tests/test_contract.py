@@ -1069,7 +1069,8 @@ def test_wait_until_sees_what_others_write(lab: Lab, storage: Storage) -> None:
     stranger = lab.stranger
     writer = threading.Timer(0.1, lambda: stranger.write("result", b"done"))
     writer.start()
-    assert storage.wait_until("result", 10).content_length == 4
+    found = storage.wait_until("result", 10, condition=lambda found: found.content_length > 0)
+    assert found.content_length == 4
     writer.join()
     assert storage.get_created_resources() == set()
 
