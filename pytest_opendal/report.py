@@ -354,14 +354,6 @@ class Collector:
         self._count(storage, 0, len(keys))
         return len(keys)
 
-    def replace_leftovers(self, storage: str, leftovers: Iterable[Leftover]) -> None:
-        """Put ``leftovers`` in the place of all that was known of ``storage``; counts stay."""
-        self._leftovers = {
-            key: left for key, left in self._leftovers.items() if left.storage != storage
-        }
-        for leftover in leftovers:
-            self.add_leftover(leftover)
-
     def leftovers(self, storage: str | None = None) -> tuple[Leftover, ...]:
         """Return the leftovers known so far, ordered by storage, test and path."""
         return tuple(

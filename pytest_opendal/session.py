@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_opendal import config as configuration
 from pytest_opendal import markers, recovery, remnants, report, signals, terminal
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.attempt import Attempt
-from pytest_opendal.backends import known
 from pytest_opendal.cleanup import reason_to_keep
 from pytest_opendal.errors import ConfigInvalid, StorageError
+from pytest_opendal.labs import Labs
 from pytest_opendal.process import tell_mistake
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.screen import Screen, removal_warnings
-from pytest_opendal.settings import JumpstarterSettings, StorageSettings
 from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 
 _ATTEMPT: pytest.StashKey[Attempt] = pytest.StashKey()
 
-# To check the values of markers while it is not known yet which storages there are.
-_NO_STORAGE = StorageSettings(name="default", scheme="memory")
-
 
 class Session:
     """The plugin's state in one process: the only one, the controller, or an xdist worker."""
@@ -44,10 +38,7 @@ class Session:
         self._options = chosen
         self._process = process
         self._is_worker = hasattr(config, "workerinput")
-        self._lab: Lab | None = None
-        self._is_named = False
-        self._given: list[tuple[Any, Lab]] = []
-        self._settings_by_key: dict[tuple[Any, ...], StorageSettings] = {}
+        self._labs = Labs(config, chosen)
         self._run: Run | None = None
         self._item: pytest.Item | None = None
         self._torn_down: Attempt | None = None
@@ -72,13 +63,8 @@ class Session:
         Raises:
             ConfigInvalid: it cannot be used.
         """
-        self._lab = self._named_lab()
-        if self._lab is not None:
-            self._is_named = True
-            for name in self._options.storages:
-                self._lab.storage(name)
-            self._announce(self._lab)
-            self._collector.configure(self._infos())
+        self._labs.start()
+        self._collector.configure(info_of(settings) for settings in self._labs.ordered())
         if self._is_worker:
             return
         if self._is_controller():
@@ -91,45 +77,17 @@ class Session:
     def _look_back(self) -> Aftermath:
         """Return what runs that died left, looked for when this is first asked."""
         if self._aftermath is None:
-            storages = self._lab.storages.values() if self._lab else ()
+            storages = self._labs.ordered()
             self._aftermath = Aftermath(self._journal_dir(), self._process.run_id, storages)
         return self._aftermath
 
-    def _named_lab(self) -> Lab | None:
-        if self._options.config is not None:
-            return configuration.load(self._options.config, os.environ, known.check_service)
-        return configuration.from_opendal_test(
-            os.environ, self._config.invocation_params.dir, known.check_service
-        )
-
-    def _announce(self, lab: Lab) -> None:
-        self._config.hook.pytest_opendal_config(config=self._config, lab=lab)
-
     def lab(self, request: pytest.FixtureRequest) -> Lab:
         """Return the lab of the options, or the embedded one."""
-        if self._lab is None:
+        if self._labs.main is None:
             root = request.getfixturevalue("tmp_path_factory").mktemp("pytest-opendal")
-            self._lab = configuration.embedded(root)
-            self._announce(self._lab)
-        return self._lab
-
-    def _lab_of(self, given: Any) -> Lab:
-        """Return the lab that ``opendal_config`` gave; a conftest may override that fixture."""
-        if self._lab is not None and given is self._lab:
-            return self._lab
-        for known_given, lab in self._given:
-            if known_given is given:
-                return lab
-        lab = configuration.from_mapping(
-            given,
-            source="opendal_config",
-            base=self._config.rootpath,
-            environ=os.environ,
-            check_service=known.check_service,
-        )
-        self._announce(lab)
-        self._given.append((given, lab))
-        return lab
+            self._labs.embed(root)
+        assert self._labs.main is not None
+        return self._labs.main
 
     def check_items(self, items: Iterable[pytest.Item]) -> None:
         """Check the markers of collected tests, and that each finds its storage.
@@ -140,28 +98,7 @@ class Session:
         if not self._is_worker:
             self._look_back()
         for item in items:
-            markers.capabilities(item)
-            storage = markers.chosen(item).get("storage")
-            if self._lab is None:
-                # Which storages there are is known when the fixture `opendal_config` was asked.
-                markers.overridden(item, _NO_STORAGE)
-            else:
-                self._check_item(item, self._lab, storage)
-
-    def _check_item(self, item: pytest.Item, lab: Lab, storage: str | None) -> None:
-        fixtures = getattr(item, "fixturenames", ())
-        if storage is not None:
-            try:
-                lab.storage(storage)
-            except ConfigInvalid as error:
-                text = f"{markers.place(item)}: @pytest.mark.opendal: {error}"
-                raise ConfigInvalid(text) from None
-        if "opendal_session" in fixtures or ("opendal" in fixtures and storage is None):
-            lab.storage(self._first_storage())
-        markers.overridden(item, next(iter(lab.storages.values())))
-
-    def _first_storage(self) -> str | None:
-        return self._options.storages[0] if self._options.storages else None
+            self._labs.check(item)
 
     # -- storages of fixtures
 
@@ -186,8 +123,7 @@ class Session:
 
     def lend(self, node: Any) -> None:
         """Let a worker of xdist share the leases that this run takes once."""
-        storages = self._lab.storages.values() if self._lab else ()
-        if any(settings.shares_lease for settings in storages):
+        if any(settings.shares_lease for settings in self._labs.ordered()):
             node.workerinput["opendal_leases"] = self.run.share_leases()
 
     def _journal_dir(self) -> Path:
@@ -210,7 +146,7 @@ class Session:
         """Return a flasher of the exporter that a storage is behind, the one of `opendal` first."""
         __tracebackhide__ = True
         try:
-            exporter = self._exporter_of(self._lab_of(given))
+            exporter = self._labs.exporter(self._labs.of(given))
             name = getattr(request, "param", None)
             if name is not None:
                 exporter = exporter.model_copy(update={"flasher": name})
@@ -222,13 +158,6 @@ class Session:
         except StorageError as error:
             pytest.fail(f"opendal_flasher: {error}", pytrace=False)
 
-    def _exporter_of(self, lab: Lab) -> JumpstarterSettings:
-        first = self._first_storage() or lab.default
-        ordered = sorted(lab.storages.values(), key=lambda settings: settings.name != first)
-        behind = [settings.jumpstarter for settings in ordered if settings.jumpstarter is not None]
-        # Inside `jmp shell` no configuration is needed.
-        return behind[0] if behind else JumpstarterSettings()
-
     def open(self, request: pytest.FixtureRequest, given: Any, name: str | None = None) -> Storage:
         """Open a storage; it ends with the fixture that ``request`` is of.
 
@@ -238,7 +167,7 @@ class Session:
         __tracebackhide__ = True
         item = request.node if isinstance(request.node, pytest.Item) else None
         try:
-            held = self._held(self._lab_of(given), item, name)
+            held = self._held(self._labs.of(given), item, name)
         except BrokenStorage as error:
             raise pytest.skip.Exception(f"storage is broken: {error}") from None
         except StorageError as error:
@@ -251,27 +180,11 @@ class Session:
         return held.storage
 
     def _held(self, lab: Lab, item: pytest.Item | None, name: str | None) -> Held:
-        settings = self._settings(lab, item, name)
+        settings = self._labs.settings(lab, item, name)
         try:
             return self.run.open(settings, item.nodeid if item is not None else "")
         except ConfigInvalid as error:
             raise ConfigInvalid(f"{lab.source}: {error}") from None
-
-    def _settings(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
-        marked = {} if item is None else markers.chosen(item)
-        # Tests ask for the same few again and again, and pydantic takes its time.
-        key = (id(lab), name, *sorted(marked.items()))
-        if key not in self._settings_by_key:
-            self._settings_by_key[key] = self._overridden(lab, item, name or marked.get("storage"))
-        return self._settings_by_key[key]
-
-    def _overridden(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
-        settings = lab.storage(name or self._first_storage()).with_overrides(
-            retention=self._options.retention,
-            isolation=self._options.isolation,
-            timeout=self._options.timeout,
-        )
-        return settings if item is None else markers.overridden(item, settings)
 
     def _end(self, held: Held, item: pytest.Item | None) -> None:
         """End a storage object, unless whether the test failed is not known yet."""
@@ -443,17 +356,14 @@ class Session:
 
     def _hands_over(self) -> bool:
         """Whether the controller can remove what the workers share: it knows the storages."""
-        return self._is_worker and self._is_named and not self._given
+        return self._is_worker and self._labs.all_named
 
     def _is_controller(self) -> bool:
         return self._config.pluginmanager.has_plugin("dsession")
 
     def _recover(self, *, failed: bool) -> None:
         """Remove what crashed workers, and tests that met in one directory, left."""
-        labs = [self._lab, *(lab for _, lab in self._given)]
-        storages = [
-            settings for lab in labs if lab is not None for settings in lab.storages.values()
-        ]
+        storages = self._labs.storages()
         recovered = recovery.Recovery(self.run, storages, self._collector, failed=failed)
         if self._is_controller():
             recovered.take_over(self.run.journal_dir, self._process.run_id, self._ended)
@@ -464,7 +374,7 @@ class Session:
         try:
             self._told_late = self._look_back().settle(self._collector)
         except ConfigInvalid as error:  # there is no place for journals, so there is none
-            self._problem = str(error)
+            self._told_late = [f"ERROR: {error}"]
         if self._reporting.settle(self._collector.result()) and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -483,22 +393,16 @@ class Session:
     def pytest_report_header(self) -> list[str]:
         """Tell file, storage, scheme, where and the version of opendal."""
         told = self._aftermath.header_lines() if self._aftermath else []
-        if self._lab is None:
+        lab = self._labs.main
+        if lab is None:
             return told
+        infos = [info_of(settings) for settings in self._labs.ordered()]
+        width = self._config.get_terminal_writer().fullwidth
         return [
-            *terminal.header_lines(
-                self._infos(), self._lab.source, self._config.get_terminal_writer().fullwidth
-            ),
-            *removal_warnings(self._lab),
+            *terminal.header_lines(infos, lab.source, width),
+            *removal_warnings(lab),
             *told,
         ]
-
-    def _infos(self) -> list[report.StorageInfo]:
-        """Return the storages of the configuration, the one of tests that name none first."""
-        assert self._lab is not None
-        first = self._first_storage() or self._lab.default
-        ordered = sorted(self._lab.storages.values(), key=lambda settings: settings.name != first)
-        return [info_of(settings) for settings in ordered]
 
 
 def _attempt(item: pytest.Item) -> Attempt:

@@ -177,13 +177,6 @@ class TestCollector:
         collector.discard("sdcard", ["a.bin"], worker="gw1")
         assert collector.leftovers() == (leftover(worker="gw0"),)
 
-    def test_replaced_leftovers_are_those_of_one_storage(self) -> None:
-        collector = Collector("run-1")
-        collector.add(note(leftover("a"), leftover("b"), leftover("a", storage="results")))
-        collector.replace_leftovers("sdcard", [leftover("c")])
-        assert collector.leftovers() == (leftover("a", storage="results"), leftover("c"))
-        assert collector.leftovers("sdcard") == (leftover("c"),)
-
     def test_directories_come_children_first_and_once(self) -> None:
         collector = Collector("run-1")
         info = StorageInfo("sdcard", "fs", "/srv/lab", "0.47.12")
