@@ -7,28 +7,35 @@ import hashlib
 import itertools
 import os
 import shutil
+import socket
 import stat
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+    from http.client import HTTPResponse
     from io import BufferedReader
 
     from pytest_opendal.connection import Connection
     from pytest_opendal.meter import Moving
     from pytest_opendal.paths import StrPath
 
+T = TypeVar("T")
+
 CHUNK_BYTES = 4 << 20
 PART_BYTES = 8 << 20
+URL_THREAD = "pytest-opendal-url"
 _KERNEL_COPY_BYTES = 64 << 20
 _INLINE_BYTES = 64 << 10
 _PIECES_AHEAD = 3
@@ -176,7 +183,7 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
         NotFound, PermissionDenied, StorageUnavailable: the server says so, or breaks off.
     """
     try:
-        response = await asyncio.to_thread(urllib.request.urlopen, url, timeout=timeout)
+        response = await _aside(partial(urllib.request.urlopen, url, timeout=timeout))
     except urllib.error.HTTPError as error:
         error.close()
         kind = _BY_STATUS.get(error.code, SourceUnavailable)
@@ -187,12 +194,44 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
         raise SourceUnavailable(msg) from None
     with response:
         missing = int(response.headers.get("Content-Length") or 0)
-        while piece := await asyncio.to_thread(response.read, CHUNK_BYTES):
+        while piece := await _next_piece(response):
             missing -= len(piece)
             yield piece
         if missing > 0:
             msg = f"{shown(url)!r} broke off {missing} bytes before its end"
             raise SourceUnavailable(msg)
+
+
+async def _next_piece(response: HTTPResponse) -> bytes:
+    try:
+        return await _aside(partial(response.read, CHUNK_BYTES))
+    except asyncio.CancelledError:
+        # Otherwise closing it would wait, on the loop thread, until the server says something.
+        _hang_up(response)
+        raise
+
+
+def _hang_up(response: HTTPResponse) -> None:
+    with (
+        suppress(OSError, AttributeError),  # it has come to its end at this moment
+        socket.socket(fileno=os.dup(response.fileno())) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+async def _aside(call: Callable[[], T]) -> T:
+    """Await what blocks; the end of the process waits for asyncio's own threads, but not for this one."""
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # from now on nobody can cancel this
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=URL_THREAD, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 _BY_STATUS: dict[int, type[errors.StorageError]] = {

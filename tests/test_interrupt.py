@@ -135,3 +135,23 @@ def test_interrupt_ends_a_run_with_workers(
     assert "KeyboardInterrupt" in text
     assert suite.left(suite.pytester.path / "here") == []
     assert suite.journals == []
+
+
+def test_a_silent_url_holds_up_neither_the_interrupt_nor_the_end(suite: Suite) -> None:
+    suite.lab()
+    with servers.black_hole() as address:
+        suite.write(
+            test_it=f"""
+            from pathlib import Path
+
+            def test_it(opendal):
+                Path("waiting").touch()
+                opendal.write_from_path("image", "http://{address}/image")
+            """
+        )
+        code, seconds, text = _interrupted(suite)
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < PATIENCE
+    assert "KeyboardInterrupt" in text
+    assert suite.left() == []
+    assert suite.journals == []

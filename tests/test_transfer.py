@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import threading
+import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,8 @@ from pytest_opendal import errors, transfer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+SILENCE = 30.0
 
 
 def test_a_replaced_file_is_complete_or_untouched(tmp_path: Path) -> None:
@@ -122,3 +128,42 @@ def test_chain_begins_with_the_head() -> None:
 
     assert asyncio.run(all_of(b"a")) == [b"a", b"b", b"c"]
     assert asyncio.run(all_of(b"")) == [b"b", b"c"]
+
+
+def test_a_url_that_falls_silent_is_left_at_once() -> None:
+    """The thread that reads holds the lock that closing wants, until the server says something."""
+    piece = bytes(transfer.CHUNK_BYTES)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(piece) + 2}\r\n\r\n"
+
+    def wait_for_reader() -> None:
+        while not any(thread.name == transfer.URL_THREAD for thread in threading.enumerate()):
+            time.sleep(0.01)
+
+    async def leave(url: str) -> float:
+        pieces = transfer.read_url(url, SILENCE)
+        async with asyncio.timeout(SILENCE), aclosing(pieces):
+            assert await anext(pieces) == piece
+            reading = asyncio.ensure_future(anext(pieces))
+            await asyncio.to_thread(wait_for_reader)
+            begun = time.monotonic()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        return time.monotonic() - begun
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = threading.Event()
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(head.encode() + piece + b"x")
+                done.wait(SILENCE)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            seconds = asyncio.run(leave(f"http://127.0.0.1:{server.getsockname()[1]}/image"))
+        finally:
+            done.set()
+            thread.join()
+    assert seconds < SILENCE / 3
