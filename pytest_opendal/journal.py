@@ -16,6 +16,7 @@ import json
 import os
 import socket
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,7 +113,11 @@ class Record:
 
     def is_empty(self) -> bool:
         """Whether nothing is left to do for this storage object."""
-        return self.ended or not (self.created or self.moved or self.saved)
+        return self.ended or not self.holds_any()
+
+    def holds_any(self) -> bool:
+        """Whether there is anything to remove or to put back, be it kept on purpose or not."""
+        return bool(self.created or self.moved or self.saved)
 
 
 def _created(record: Record, path: str, kind: Kind, existed: bool) -> None:
@@ -227,7 +232,7 @@ class Journal:
         """Where the journal is, also before it exists."""
         return self._path
 
-    @property
+    @cached_property
     def backups(self) -> Path:
         """Directory of the old content that ``restore`` puts back; beside the journal."""
         return self._path.with_suffix(".saved")

@@ -333,7 +333,7 @@ class Run:
 
     def _clean(self, tracker: Tracker, keep: Reason | None) -> Outcome:
         record = tracker.record
-        if not (record.created or record.moved or record.saved):
+        if not record.holds_any():
             return Outcome()
         backups = tracker.ledger.backups
         return self._cleaned(

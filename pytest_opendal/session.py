@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -19,7 +19,7 @@ from pytest_opendal.screen import Screen, removal_warnings
 from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     from pytest_opendal.flashing import Flasher
@@ -133,14 +133,33 @@ class Session:
             or remnants.private_directory()
         )
 
-    def hold(self, request: pytest.FixtureRequest, given: Any, name: str | None = None) -> Storage:
-        """Open a storage for a fixture; a mistake in the configuration ends the run."""
+    def storage_of(self, item: pytest.Item, given: Any) -> Iterator[Storage]:
+        """Open the storage of a test, and end it; a mistake in the configuration ends the run."""
+        __tracebackhide__ = True
+        callspec = getattr(item, "callspec", None)
+        name = None if callspec is None else callspec.params.get("opendal")
+        try:
+            held = self._taken(item, given, name)
+        except ConfigInvalid as error:
+            self._exit(error)
+        try:
+            _skip_without_capability(item, held.storage)
+            yield held.storage
+        finally:
+            self._end(held, item)
+
+    def shared_storage(self, request: pytest.FixtureRequest, given: Any) -> Storage:
+        """Open the storage of a session; a mistake in the configuration ends the run."""
         __tracebackhide__ = True
         try:
-            return self.open(request, given, name)
+            return self.open(request, given)
         except ConfigInvalid as error:
-            tell_mistake(self._config, str(error))
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            self._exit(error)
+
+    def _exit(self, mistake: ConfigInvalid) -> NoReturn:
+        __tracebackhide__ = True
+        tell_mistake(self._config, str(mistake))
+        pytest.exit(str(mistake), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def flasher(self, request: pytest.FixtureRequest, given: Any) -> Flasher:
         """Return a flasher of the exporter that a storage is behind, the one of `opendal` first."""
@@ -153,8 +172,7 @@ class Session:
             scratch = request.getfixturevalue("tmp_path_factory").getbasetemp()
             return self.run.flasher(exporter, scratch)
         except ConfigInvalid as error:
-            tell_mistake(self._config, str(error))
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            self._exit(error)
         except StorageError as error:
             pytest.fail(f"opendal_flasher: {error}", pytrace=False)
 
@@ -166,25 +184,24 @@ class Session:
         """
         __tracebackhide__ = True
         item = request.node if isinstance(request.node, pytest.Item) else None
-        try:
-            held = self._held(self._labs.of(given), item, name)
-        except BrokenStorage as error:
-            raise pytest.skip.Exception(f"storage is broken: {error}") from None
-        except StorageError as error:
-            if isinstance(error, ConfigInvalid):
-                raise
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        held = self._taken(item, given, name)
         request.addfinalizer(lambda: self._end(held, item))
         if item is not None:
             _skip_without_capability(item, held.storage)
         return held.storage
 
-    def _held(self, lab: Lab, item: pytest.Item | None, name: str | None) -> Held:
+    def _taken(self, item: pytest.Item | None, given: Any, name: str | None) -> Held:
+        __tracebackhide__ = True
+        lab = self._labs.of(given)
         settings = self._labs.settings(lab, item, name)
         try:
             return self.run.open(settings, item.nodeid if item is not None else "")
+        except BrokenStorage as error:
+            raise pytest.skip.Exception(f"storage is broken: {error}") from None
         except ConfigInvalid as error:
             raise ConfigInvalid(f"{lab.source}: {error}") from None
+        except StorageError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def _end(self, held: Held, item: pytest.Item | None) -> None:
         """End a storage object, unless whether the test failed is not known yet."""

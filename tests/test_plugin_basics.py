@@ -97,7 +97,7 @@ def test_markers_fixtures_and_options_are_described(suite: Suite) -> None:
     )
     fixtures = suite.run("--fixtures", "-q")
     fixtures.stdout.fnmatch_lines(
-        ["opendal_config*", "opendal -- *", "opendal_session*", "opendal_factory*"]
+        ["opendal -- *", "opendal_config*", "opendal_session*", "opendal_factory*"]
     )
     options = suite.run("--help")
     for name in ("config", "storage", "retention", "isolation", "leftovers", "report", "timeout"):
