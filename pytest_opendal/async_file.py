@@ -84,6 +84,9 @@ class AsyncFile:
     def __repr__(self) -> str:
         return f"<AsyncFile {self._file!r}>"
 
+    def __reduce__(self) -> Any:
+        return self._file.__reduce__()
+
     @property
     def path(self) -> str:
         """Of the file, below the root of the storage."""

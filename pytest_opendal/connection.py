@@ -87,7 +87,7 @@ class Connection:
                     result: T = done.value
                     return result
                 except Exception as error:
-                    raise self._explained(operation, path, error) from _cause(error)
+                    raise self._explained(operation, path, error) from self._cause(error)
                 answer = resumed(answer)
             await on_loop()
         async with self.watch(operation, path):
@@ -111,7 +111,7 @@ class Connection:
             if limit.expired() and not isinstance(error, errors.StorageError):
                 self.doubtful = True
                 raise self.timed_out(operation, path) from None
-            raise self._explained(operation, path, error) from _cause(error)
+            raise self._explained(operation, path, error) from self._cause(error)
 
     def _explained(self, operation: str, path: str, error: Exception) -> errors.StorageError:
         """Return our error for one of the backend's, or of its own."""
@@ -120,6 +120,11 @@ class Connection:
         kind, reason = self.backend.explain(error)
         self.doubtful = self.doubtful or issubclass(kind, errors.StorageUnavailable)
         return self.error(kind, operation, path, reason)
+
+    def _cause(self, error: Exception) -> BaseException | None:
+        """Return what one of our errors came from, or another's error as it may be shown."""
+        ours = isinstance(error, errors.StorageError)
+        return error.__cause__ if ours else self.backend.cause(error)
 
     def _patience(self) -> float:
         """Return the seconds for a call; what a cancelled operation puts right has to be quick."""
@@ -214,10 +219,3 @@ class Connection:
             if len(found) == limit:
                 break
         return found
-
-
-def _cause(error: Exception) -> BaseException | None:
-    """Return what one of our errors came from, or another's error without its frames."""
-    if isinstance(error, errors.StorageError):
-        return error.__cause__
-    return error.with_traceback(None)

@@ -182,9 +182,8 @@ class Operations:
             if isinstance(error, TimeoutError):
                 kind, reason = errors.StorageTimeout, "no answer in time"
             text = f"{what}: {reason}"
-            raise self.connection.error(kind, operation, resolved, text) from error.with_traceback(
-                None
-            )
+            cause = self.connection.backend.cause(error)
+            raise self.connection.error(kind, operation, resolved, text) from cause
 
     async def stat(
         self, path: StrPath, *, if_match: str | None = None, if_none_match: str | None = None
@@ -561,6 +560,8 @@ class Operations:
             Whether it was uploaded.
         """
         resolved = self._file(path, "ensure")
+        if transfer.is_url(source):
+            raise ValueError("ensure takes a local file, no URL; write_from_path takes both")
         with transfer.open_source(Path(source)) as file:
             async with self._once(resolved) as tracker:
                 if await self._is_same(resolved, file):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pytest_opendal import transfer
+from pytest_opendal.redacting import refuse_pickle
 from pytest_opendal.tracking import Discarded
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class StorageFile:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<{type(self).__name__} {self.path!r} mode={self.mode!r} {state}>"
+
+    def __reduce__(self) -> Any:
+        refuse_pickle("an open file")
 
     @property
     def closed(self) -> bool:

@@ -17,6 +17,8 @@ from pytest_opendal.digests import (
     first_difference,
     hash_stream,
 )
+from pytest_opendal.redacting import Redactor, refuse_pickle
+from pytest_opendal.transfer import quiet, shown
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +53,9 @@ class Flasher:
     def __repr__(self) -> str:
         return f"<Flasher {type(self.client).__name__}>"
 
+    def __reduce__(self) -> Any:
+        refuse_pickle("a flasher")
+
     def __getattr__(self, name: str) -> Any:
         """Return what else the client has: ``host``, ``dut``, ``off``, ``call``, ..."""
         return getattr(self.client, name)
@@ -64,6 +69,7 @@ class Flasher:
             NotFound: there is no such file; nothing was flashed.
             StorageError: the exporter failed.
         """
+        path = quiet(path)
         _refuse_missing(path)
         return self._ask("flash", path, self.client.flash, target, options)
 
@@ -81,14 +87,15 @@ class Flasher:
         self, operation: str, path: Any, method: Any, target: str | None, options: dict[str, Any]
     ) -> Any:
         __tracebackhide__ = True
+        path = quiet(path)
         given = options if target is None else {"target": target, **options}
         try:
             return method(path, **given)
         except Exception as error:
             kind, reason = self._explain(error)
             place = f" of {target!r}" if target else ""
-            message = f"flasher: {operation}{place} {str(path)!r}: {reason}"
-            raise kind(message) from error.with_traceback(None)
+            message = f"flasher: {operation}{place} {shown(path)!r}: {reason}"
+            raise kind(message) from Redactor().error(error)
 
     def assert_flashed(self, image: os.PathLike[str] | str, target: str | None = None) -> None:
         """Flash a local image, read the device back, and claim that it holds the image.

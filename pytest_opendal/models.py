@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import warnings
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from pytest_opendal.redacting import Url
 
 
 class EntryMode(BaseModel):
@@ -65,8 +66,8 @@ class PresignedRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
-    url: str
-    """URL with the signature in its query."""
+    url: Annotated[str, AfterValidator(Url)]
+    """URL with the signature in its query, which the repr of this text hides as well."""
     method: str
     """HTTP method: GET, HEAD, PUT or DELETE."""
     headers: dict[str, str]
@@ -74,11 +75,8 @@ class PresignedRequest(BaseModel):
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return what the repr shows (pydantic's hook for ``repr`` and ``str``)."""
-        parts = urlsplit(self.url)
-        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        hidden = "?..." if parts.query else ""
         return [
-            ("url", place + hidden),
+            ("url", Url(self.url)),
             ("method", self.method),
             ("headers", dict.fromkeys(self.headers, "...")),
         ]

@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from pytest_opendal import places
 from pytest_opendal.document import Document, Key, descend
 from pytest_opendal.errors import ConfigInvalid
+from pytest_opendal.redacting import refuse_pickle
 from pytest_opendal.words import Isolation, OnExisting, Retention, did_you_mean, kind_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,26 @@ class Secrets(dict[str, str]):
     def __repr__(self) -> str:
         """Show which keys there are."""
         return f"{{{', '.join(f'{key!r}: ...' for key in self)}}}"
+
+    def __or__(self, other: Any) -> Any:
+        return type(self)(dict(self) | other)
+
+    def __ror__(self, other: Any) -> Any:
+        return type(self)(other | dict(self))
+
+    def copy(self) -> Self:
+        """Return the same arguments, as well hidden."""
+        return type(self)(self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        if self.keys() - {"root"}:
+            refuse_pickle("a configuration")
+        return type(self), (dict(self),)
 
 
 def _wrong(text: str, key: str | None = None) -> PydanticCustomError:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pytest_opendal import assertions, errors, files
 from pytest_opendal.awaiting import Calls
 from pytest_opendal.backends.protocol import Operation, WriteOptions
+from pytest_opendal.redacting import refuse_pickle
+from pytest_opendal.transfer import quiet
 
 if TYPE_CHECKING:
     import builtins
@@ -51,8 +53,7 @@ class Storage:
         return f"<Storage {self.name!r}: {settings.location}>"
 
     def __reduce__(self) -> Any:
-        msg = "a storage cannot be pickled: it would carry its credentials; open one in the other process"
-        raise TypeError(msg)
+        refuse_pickle("a storage")
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what an operation does; all methods return what this does, for `AsyncStorage`."""
@@ -245,6 +246,7 @@ class Storage:
         options = WriteOptions(
             content_type, cache_control, content_disposition, user_metadata, if_not_exists
         )
+        src = quiet(src)
         return self._run(self._core.write_from_path(dst, src, operator, options))
 
     def open(self, path: StrPath, mode: Mode = "rb", **options: Any) -> StorageFile:
@@ -289,6 +291,7 @@ class Storage:
         Returns:
             Whether it was uploaded.
         """
+        source = quiet(source)
         return self._run(self._core.ensure(path, source))
 
     # -- copying, moving, removing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import itertools
 import os
 import shutil
@@ -11,7 +12,6 @@ import socket
 import stat
 import threading
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import errors
+from pytest_opendal.redacting import Redactor, Url, public_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -182,16 +183,7 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
     Raises:
         NotFound, PermissionDenied, StorageUnavailable: the server says so, or breaks off.
     """
-    try:
-        response = await _aside(partial(urllib.request.urlopen, url, timeout=timeout))
-    except urllib.error.HTTPError as error:
-        error.close()
-        kind = _BY_STATUS.get(error.code, SourceUnavailable)
-        msg = f"{shown(url)!r} answers {error.code} {error.reason}"
-        raise kind(msg) from None
-    except urllib.error.URLError as error:
-        msg = f"{shown(url)!r} cannot be reached: {error.reason}"
-        raise SourceUnavailable(msg) from None
+    response = await _aside(partial(_answer, url, timeout))
     with response:
         missing = int(response.headers.get("Content-Length") or 0)
         while piece := await _next_piece(response):
@@ -200,6 +192,21 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
         if missing > 0:
             msg = f"{shown(url)!r} broke off {missing} bytes before its end"
             raise SourceUnavailable(msg)
+
+
+def _answer(url: str, timeout: float) -> Any:
+    try:
+        return urllib.request.urlopen(url, timeout=timeout)  # noqa: S310  # is_url() was asked
+    except urllib.error.HTTPError as error:
+        error.close()
+        kind = _BY_STATUS.get(error.code, SourceUnavailable)
+        problem = f"answers {error.code} {error.reason}"
+    except urllib.error.URLError as error:
+        kind, problem = SourceUnavailable, f"cannot be reached: {error.reason}"
+    except http.client.InvalidURL:
+        kind, problem = SourceUnavailable, "cannot be read: no user or password may be in it"
+    # Out here, urllib's own errors, which hold the URL, are no context of ours.
+    raise kind(f"{shown(url)!r} {Redactor().text(problem)}")
 
 
 async def _next_piece(response: HTTPResponse) -> bytes:
@@ -244,11 +251,12 @@ _BY_STATUS: dict[int, type[errors.StorageError]] = {
 
 def shown(source: StrPath) -> str:
     """Return a source for a message: a URL without its query and userinfo, which may be secrets."""
-    if not is_url(source):
-        return str(source)
-    parts = urllib.parse.urlsplit(str(source))
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return public_url(str(source)) if is_url(source) else str(source)
+
+
+def quiet(source: StrPath) -> StrPath:
+    """Return a source as tracebacks with locals may show it."""
+    return Url(source) if is_url(source) else source
 
 
 def is_url(source: StrPath) -> bool:

@@ -28,6 +28,7 @@ from pytest_opendal.backends.protocol import LEASE, NO_CONDITIONS, NO_OPTIONS, P
 from pytest_opendal.backends.repeating import repeated
 from pytest_opendal.kept import first_of
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
+from pytest_opendal.redacting import Redactor
 
 with calm():
     import grpc
@@ -304,6 +305,10 @@ class JumpstarterBackend:
         if kind is errors.StorageUnavailable and not isinstance(error, errors.StorageError):
             self.may_be_gone = True
         return kind, reason
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Return the error without what the exporter quotes of URLs."""
+        return Redactor().error(error)
 
     async def close(self) -> None:
         """Nothing to let go: the connection is the exporter's."""

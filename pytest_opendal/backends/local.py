@@ -16,6 +16,8 @@ from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.backends.quick import quick_way
 from pytest_opendal.loop import on_loop
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
+from pytest_opendal.redacting import Redactor, refuse_pickle, without_login
+from pytest_opendal.settings import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -30,23 +32,9 @@ _APPENDING = {"fs", "azblob"}
 # Their own delete refuses a directory that is not empty; WebDAV's removes all below it.
 _SAFE_RMDIR = {"fs", "sftp", "ftp"}
 
-_SHORTEST_SECRET = 4  # shorter ones would blot out the words of messages
-_PUBLIC_KEYS = {
-    "root",
-    "endpoint",
-    "bucket",
-    "container",
-    "filesystem",
-    "region",
-    "host",
-    "user",
-    "username",
-}
 _STATUS = re.compile(r"\bstatus: (\d{3})")
 _S3_ERROR = re.compile(r'^S3Error \{ code: "(?P<code>[^"]*)", message: "(?P<message>[^"]*)')
 _TAG = re.compile(r"<[^>]*>")
-_QUERY = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"')]*")
-_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
 _OS_ERROR = re.compile(r"([A-Z][A-Za-z ]+) \(os error \d+\)")
 _UNREACHABLE = (
     "send http request",
@@ -88,16 +76,10 @@ class LocalBackend:
             ConfigInvalid: opendal refuses the scheme or its keys.
         """
         self.scheme = scheme
-        self._secrets = [
-            value
-            for key, value in kwargs.items()
-            if key not in _PUBLIC_KEYS
-            and len(value) >= _SHORTEST_SECRET
-            and value not in {"true", "false"}
-        ]
+        self._redactor = Redactor(kwargs)
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
         try:
-            plain = opendal.AsyncOperator(spelled(scheme), **kwargs)
+            plain = opendal.AsyncOperator(spelled(scheme), **_quiet(scheme, kwargs))
             # For what must not happen twice, where the first time may have succeeded unheard.
             self._once = add_layers(plain)
             self._operator = compat.retrying(self._once, retries)
@@ -124,8 +106,7 @@ class LocalBackend:
         return {}
 
     def __reduce__(self) -> Any:
-        msg = "a storage cannot be pickled: it would carry its credentials"
-        raise TypeError(msg)
+        refuse_pickle("a storage")
 
     async def check(self) -> None:
         """Ask for a name that hardly exists: any answer but silence or refusal will do."""
@@ -342,15 +323,24 @@ class LocalBackend:
         found, reason = explained(error)
         if self.scheme == "webdav" and found is errors.StorageError and "status: 409" in str(error):
             found, reason = errors.NotADirectory, "what is above is missing or no directory"
-        return found, self._without_secrets(reason)
+        return found, self._redactor.text(reason)
 
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Return the error without the credentials that opendal quotes."""
+        return self._redactor.error(error)
 
     async def close(self) -> None:
         """Nothing to let go: the operator's connections end with it."""
+
+
+def _quiet(scheme: str, kwargs: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the arguments for an operator whose repr holds no credential.
+
+    That of redis names its endpoint as it is given, and ignores the userinfo in it (0.45 and 0.47).
+    """
+    if scheme != "redis" or "endpoint" not in kwargs:
+        return kwargs
+    return Secrets({**kwargs, "endpoint": without_login(kwargs["endpoint"])})
 
 
 def _answers() -> tuple[type[BaseException], ...]:
@@ -373,7 +363,7 @@ def explained(error: BaseException) -> tuple[type[errors.StorageError], str]:
     if found is errors.StorageError:
         found = _of_unexpected(_essence(text))
     shown = _os_error(text) or _readable(reason) or _status(text) or _plain_words(found)
-    return found, _QUERY.sub(r"\1?...", _USERINFO.sub(r"\1", shown))
+    return found, Redactor().text(shown)
 
 
 def _of_unexpected(text: str) -> type[errors.StorageError]:

@@ -145,5 +145,8 @@ class Backend(Protocol):
     def explain(self, error: BaseException) -> tuple[type[StorageError], str]:
         """Return which of our errors a client's error is, and its reason in one line without secrets."""
 
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Return a client's error to be the cause of ours: without frames and secrets; None for none."""
+
     async def close(self) -> None:
         """Let go of the storage."""

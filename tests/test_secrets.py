@@ -1,0 +1,781 @@
+"""No credential shows up anywhere, wherever it stands and however a suite ends."""
+
+from __future__ import annotations
+
+import copy
+import html
+import importlib.util
+import json
+import pickle
+import signal
+import traceback
+from base64 import b64encode
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from click.testing import CliRunner
+
+from pytest_opendal.async_storage import AsyncStorage
+from pytest_opendal.backends import known
+from pytest_opendal.cli import main
+from pytest_opendal.config import from_mapping
+from pytest_opendal.errors import StorageError
+from pytest_opendal.models import PresignedRequest
+from pytest_opendal.process import Process
+from pytest_opendal.run import Hooks, Run
+from pytest_opendal.settings import StorageSettings
+
+import leaks
+import servers
+from runs import Suite, needs_xdist, output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_opendal.storage import Storage
+
+SECONDS = 100
+
+
+@dataclass
+class Place:
+    """A storage whose credentials stand somewhere."""
+
+    scheme: str
+    kwargs: dict[str, str]
+    credentials: dict[str, str]
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the storage."""
+
+    def entry(self, name: str, *, environment: bool) -> dict[str, Any]:
+        """Return the entry of a configuration, with values from variables where asked for."""
+        kwargs = self.kwargs
+        if environment:
+            kwargs = {key: f"${{env:{variable(name, key)}}}" for key in kwargs}
+        return {"scheme": self.scheme, "kwargs": kwargs, "timeout": 10, **self.keys}
+
+
+def variable(name: str, key: str) -> str:
+    return f"LAB_{name}_{key}".upper().replace("-", "_")
+
+
+def with_login(address: str, password: str, user: str = "lab") -> str:
+    start, _, end = address.partition("://")
+    return f"{start}://{user}:{password}@{end}"
+
+
+def answering(
+    s3: servers.SeaweedFS, moto: servers.S3, webdav: servers.WebDAV, redis: servers.Redis
+) -> dict[str, Place]:
+    """Return storages that answer, and that refuse who asks."""
+    wrong, login = leaks.recognisable(), leaks.word()
+    basic = b64encode(f"lab:{webdav.password}".encode()).decode()
+
+    def bucket(server: servers.S3, **changes: str) -> Place:
+        kwargs = server.kwargs | changes
+        names = ("access_key_id", "secret_access_key", "session_token")
+        given = {f"{key}": kwargs[key] for key in names if key in kwargs}
+        return Place("s3", kwargs, given, {"isolation": "test"})
+
+    return {
+        "s3": bucket(s3),
+        "moto": bucket(moto, session_token=leaks.word()),
+        "s3-wrong": bucket(s3, secret_access_key=leaks.key()),
+        "s3-nobody": bucket(s3, access_key_id=leaks.word(), session_token=leaks.word()),
+        "s3-readonly": bucket(
+            s3,
+            access_key_id=s3.readonly_access_key_id,
+            secret_access_key=s3.readonly_secret_access_key,
+        ),
+        "webdav": Place(
+            "webdav",
+            webdav.kwargs,
+            {"password": webdav.password, "basic": basic},
+            {"on_existing": "restore"},
+        ),
+        "webdav-wrong": Place("webdav", webdav.kwargs | {"password": wrong}, {"password": wrong}),
+        "webdav-login": Place(
+            "webdav",
+            {"endpoint": with_login(webdav.endpoint, login)},
+            {"login": login},
+        ),
+        "redis": Place("redis", redis.kwargs, {"password": redis.password}),
+        "redis-wrong": Place("redis", redis.kwargs | {"password": wrong}, {"password": wrong}),
+        "redis-login": Place(
+            "redis",
+            {"endpoint": with_login(redis.endpoint, login), "password": redis.password},
+            {"login": login, "password": redis.password},
+        ),
+    }
+
+
+def silent(address: str) -> dict[str, Place]:
+    """Return storages of which no server runs here, each with credentials wherever it takes them."""
+    places: dict[str, Place] = {}
+
+    def place(name: str, scheme: str, credentials: dict[str, str], **kwargs: str) -> None:
+        keys = {"timeout": 1, "retries": 0}
+        places[name] = Place(
+            scheme,
+            kwargs | {k: v for k, v in credentials.items() if not k.startswith("_")},
+            credentials,
+            keys,
+        )
+
+    http, word, key, odd = f"http://{address}", leaks.word, leaks.key, leaks.recognisable
+    place(
+        "azblob-key",
+        "azblob",
+        {"account_key": key()},
+        container="c",
+        endpoint=http,
+        account_name="lab",
+    )
+    place("azblob-sas", "azblob", {"sas_token": f"sv=1&sig={word()}"}, container="c", endpoint=http)
+    place(
+        "azfile-sas",
+        "azfile",
+        {"sas_token": f"sig={word()}"},
+        share_name="c",
+        endpoint=http,
+        account_name="lab",
+    )
+    place("azdls-sas", "azdls", {"sas_token": f"sig={word()}"}, filesystem="c", endpoint=http)
+    place("gcs", "gcs", {"token": word()}, bucket="b", endpoint=http)
+    place("gcs-credential", "gcs", {"credential": key()}, bucket="b", endpoint=http)
+    for scheme in ("http", "webdav", "ipfs", "alluxio", "s3", "webhdfs", "swift", "ipmfs"):
+        login = word()
+        more = {"bucket": "b", "region": "r"} if scheme == "s3" else {}
+        more |= {"container": "c", "token": word()} if scheme == "swift" else {}
+        more |= {"root": "/ipfs/x"} if scheme == "ipfs" else {}
+        place(
+            f"{scheme}-login", scheme, {"_login": login}, endpoint=with_login(http, login), **more
+        )
+        odd_login = f"{word()}@/?#{word()}"
+        place(
+            f"{scheme}-odd",
+            scheme,
+            {"_login": odd_login},
+            endpoint=with_login(http, odd_login),
+            **more,
+        )
+    place("http-token", "http", {"token": odd()}, endpoint=http)
+    place("webdav-token", "webdav", {"token": word()}, endpoint=http)
+    place("webhdfs", "webhdfs", {"delegation": word()}, endpoint=http, user_name="lab")
+    place("ftp", "ftp", {"password": odd()}, endpoint=f"ftp://{address}", user="lab")
+    login = word()
+    place("sftp", "sftp", {"_login": login}, endpoint=f"ssh://lab:{login}@{address}", user="lab")
+    for scheme in ("mongodb", "postgresql", "mysql"):
+        login = word()
+        text = f"{scheme}://lab:{login}@{address}/d?serverSelectionTimeoutMS=200"
+        more = {"database": "d", "collection": "c"} if scheme == "mongodb" else {"table": "t"}
+        place(scheme, scheme, {"_login": login}, connection_string=text, **more)
+        login = word()
+        place(
+            f"{scheme}-odd",
+            scheme,
+            {"_login": login},
+            connection_string=f"{scheme}//lab:{login}@[x",
+            **more,
+        )
+    login = word()
+    place("redis-odd", "redis", {"_login": login}, endpoint=f"redis ://lab:{login}@{address}")
+    place(
+        "memcached", "memcached", {"password": odd()}, endpoint=f"tcp://{address}", username="lab"
+    )
+    place(
+        "oss",
+        "oss",
+        {"access_key_id": word(), "access_key_secret": odd()},
+        bucket="b",
+        endpoint=http,
+    )
+    place("cos", "cos", {"secret_id": word(), "secret_key": odd()}, bucket="b", endpoint=http)
+    place(
+        "obs",
+        "obs",
+        {"access_key_id": word(), "secret_access_key": odd()},
+        bucket="b",
+        endpoint=http,
+    )
+    place(
+        "b2",
+        "b2",
+        {"application_key_id": word(), "application_key": odd()},
+        bucket="b",
+        bucket_id="i",
+    )
+    place("dropbox", "dropbox", {"access_token": word()})
+    place("gdrive", "gdrive", {"access_token": word()})
+    place("onedrive", "onedrive", {"access_token": word()})
+    place("seafile", "seafile", {"password": odd()}, endpoint=http, username="lab", repo_name="r")
+    place("koofr", "koofr", {"password": odd()}, endpoint=http, email="lab")
+    place("upyun", "upyun", {"password": odd()}, bucket="b", operator="o")
+    return places
+
+
+# Shows all that anybody could show of what it is given.
+CONFTEST = """
+import faulthandler, logging, pprint, sys, traceback
+import pytest
+
+def pytest_opendal_config(config, lab):
+    print("CONFIG", repr(lab), str(lab), f"{lab}", pprint.pformat(lab), file=sys.__stderr__)
+    for settings in lab.storages.values():
+        print(repr(settings), settings.kwargs, pprint.pformat(settings.kwargs), settings.location,
+              settings.identity, settings.way[0], file=sys.__stderr__)
+
+def pytest_opendal_operator(storage, operator):
+    print("OPERATOR", storage, repr(operator), str(operator), file=sys.__stderr__)
+    logging.getLogger("hook").debug("operator %r of %s", operator, storage)
+
+def pytest_opendal_created(storage, path, nodeid):
+    logging.getLogger("hook").debug("created %s %s %s", storage, path, nodeid)
+
+def pytest_opendal_leftovers(leftovers):
+    print("LEFTOVERS", repr(leftovers), file=sys.__stderr__)
+
+def all_of(error):
+    while error is not None:
+        yield error
+        yield from getattr(error, "exceptions", ())
+        error = error.__cause__ or error.__context__
+
+def pytest_exception_interact(node, call, report):
+    error = call.excinfo.value
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(shown.format())
+    for one in all_of(error):
+        text += f"{one!r} {one} {one.args} {getattr(one, '__notes__', '')} {vars(one)}"
+    print("INTERACT", text, file=sys.__stderr__)
+"""
+
+SUITE = """
+import copy, os, pickle, pprint, warnings
+import pytest
+
+NAMES = {names}
+
+@pytest.fixture(params=NAMES)
+def storage(request, opendal_factory):
+    return opendal_factory(request.param)
+
+def test_passes(storage):
+    if storage.name in {working}:
+        storage.write_bytes("a/b.txt", b"content")
+        assert storage.read_bytes("a/b.txt") == b"content"
+    print(repr(storage), str(storage), pprint.pformat(storage), vars(storage))
+
+def test_fails(storage, opendal_config):
+    from pytest_opendal.async_storage import AsyncStorage
+    awaiting = AsyncStorage(storage)
+    settings = opendal_config.storages[storage.name]
+    kwargs = settings.kwargs
+    copied = copy.deepcopy(settings), copy.copy(kwargs), kwargs | {{}}
+    storage.write_bytes("c.txt", b"content")
+    with storage.open("d.txt", "wb") as file:
+        file.write(b"x")
+        assert storage is None, storage
+
+def test_presigned(storage):
+    storage.write_bytes("e.txt", b"content")
+    request = storage.presign_read("e.txt", 60)
+    written = storage.presign_write("f.txt", 60)
+    print(repr(request), str(request), f"{{request}}", pprint.pformat(request))
+    storage.assert_presign("e.txt")
+    storage.assert_presign("e.txt", content=b"other")
+
+def test_url_of_a_presigned_request(storage):
+    storage.write_bytes("h.txt", b"content")
+    storage.write_from_path("i.txt", storage.presign_read("h.txt", 60).url)
+    storage.write_from_path("i.txt", storage.presign_read("missing.txt", 60).url)
+
+@pytest.mark.parametrize("operation", [
+    lambda storage: storage.read_bytes("missing.txt"),
+    lambda storage: storage.stat("missing.txt"),
+    lambda storage: list(storage.list("missing/")),
+    lambda storage: storage.write_bytes("g.txt", b"x"),
+    lambda storage: storage.open("missing.txt").read(),
+    lambda storage: storage.copy("missing.txt", "there.txt"),
+    lambda storage: storage.remove_all("missing"),
+    lambda storage: storage.hash("missing.txt"),
+    lambda storage: storage.assert_hash("missing.txt", "0" * 64),
+    lambda storage: storage.ensure("there.txt", os.environ["LAB_URL"]),
+    lambda storage: storage.write_from_path("there.txt", os.environ["LAB_URL"]),
+    lambda storage: pickle.dumps(storage),
+    lambda storage: copy.deepcopy(storage),
+    lambda storage: pytest.fail(repr(storage.capability())),
+])
+def test_operation(storage, operation):
+    operation(storage)
+    raise AssertionError("it worked")
+
+def test_forgets_a_file(storage):
+    storage.open("forgotten.txt", "wb").write(b"x")
+    warnings.warn(repr(storage))
+"""
+
+CRASH = """
+def test_crashes(storage):
+    import os
+    storage.write_bytes("crash.txt", b"x")
+    os.abort()
+"""
+
+ALL = (
+    *("-vv", "-ra", "-l", "--tb=long", "--junitxml=junit.xml", "--opendal-report=report.json"),
+    *("-o", "log_level=DEBUG", "-o", "log_cli=true", "--opendal-details", "--setup-show"),
+    *(
+        "-o",
+        "junit_logging=all",
+        "-p",
+        "no:randomly",
+        "--debug=trace.log",
+        "--log-file=log.txt",
+        "--durations=3",
+    ),
+    *(("--html=page.html",) if importlib.util.find_spec("pytest_html") else ()),
+)
+
+
+@dataclass
+class Lab:
+    """A suite on several places, and what must not show up."""
+
+    suite: Suite
+    places: dict[str, Place]
+    search: leaks.Search
+    environ: dict[str, str]
+    url: str
+
+    def run(self, *args: str, **environ: str) -> tuple[int, str]:
+        """Run the suite and return its exit status and all that it printed."""
+        env = (
+            self.environ
+            | {"LAB_URL": self.url, "PYTHONDEVMODE": "1", "GITHUB_ACTIONS": "true"}
+            | environ
+        )
+        process = self.suite.start(*args, **env)
+        try:
+            text = process.communicate(timeout=SECONDS)[0]
+        finally:
+            process.kill()
+        return process.returncode, text
+
+    def leaked(self, text: str) -> list[str]:
+        """Return where credentials show up, in a text and in all files that are there."""
+        directory = self.suite.pytester.path
+        given = () if self.environ else (self.suite.config.name,)
+        return self.search.found("the output", text.encode()) + self.search.found_below(
+            directory, *given
+        )
+
+
+def lab(
+    suite: Suite, places: dict[str, Place], working: tuple[str, ...], *, environment: bool
+) -> Lab:
+    """Return a lab with a configuration and tests."""
+    entries = {name: place.entry(name, environment=environment) for name, place in places.items()}
+    suite.several(next(iter(places)), **entries)
+    tests = SUITE.format(names=list(places), working=working)
+    suite.write(conftest=CONFTEST, test_lab=tests)
+    credentials = {
+        f"{key} of {name}": secret
+        for name, place in places.items()
+        for key, secret in place.credentials.items()
+    }
+    login = leaks.word()
+    credentials["login of LAB_URL"] = login
+    environ = {
+        variable(name, key): value
+        for name, place in places.items()
+        for key, value in place.kwargs.items()
+    }
+    url = f"http://lab:{login}@127.0.0.1/x?sig={login}"
+    return Lab(suite, places, leaks.Search(credentials), environ if environment else {}, url)
+
+
+WORKING = ("s3", "moto", "webdav", "redis", "redis-login")
+QUICK = ("s3", "s3-nobody", "webdav", "webdav-wrong", "redis-login")
+"""Of the storages that answer, those of every run; `sweep` has all."""
+
+
+@pytest.fixture
+def servers_of_lab(
+    seaweedfs: servers.SeaweedFS, moto: servers.S3, wsgidav: servers.WebDAV, redis: servers.Redis
+) -> dict[str, Place]:
+    return answering(seaweedfs, moto, wsgidav, redis)
+
+
+@pytest.fixture
+def quick(servers_of_lab: dict[str, Place]) -> dict[str, Place]:
+    return {name: servers_of_lab[name] for name in QUICK}
+
+
+def test_the_search_finds_what_a_suite_gives_away(suite: Suite, quick: dict[str, Place]) -> None:
+    """Or all the other tests here would prove nothing."""
+    one = lab(suite, quick, WORKING, environment=True)
+    suite.write(
+        conftest="",
+        test_lab="""
+        import base64, json, os
+
+        def test_talks(opendal_config, record_property):
+            for name, settings in opendal_config.storages.items():
+                kwargs = dict(settings.kwargs)
+            first = dict(opendal_config.storages["s3"].kwargs)
+            second = opendal_config.storages["webdav"].kwargs["password"]
+            print(base64.b64encode(b"user:" + second.encode()).decode())
+            open(first["access_key_id"], "w").close()
+            record_property("key", first["secret_access_key"][:14] + "...")
+            assert not kwargs
+        """,
+    )
+    _, text = one.run("-l", "-vv", "--junitxml=junit.xml")
+    found = "\n".join(one.leaked(text))
+    for leak in (
+        "password of webdav is in the output",
+        "login of redis-login is in the output",
+        "login of redis-login is in junit.xml",
+        "secret_access_key of s3 is in junit.xml",
+        "access_key_id of s3 is in the names of files",
+    ):
+        assert leak in found
+    assert not any(secret in found for secret in one.search.credentials.values())
+
+
+@pytest.mark.parametrize("name", ["plain", "percent", "base64", "json", "html", "hex", "part"])
+def test_the_search_knows_spellings(name: str) -> None:
+    secret = leaks.recognisable()
+    spelled = {
+        "plain": secret,
+        "percent": quote(secret, safe=""),
+        "base64": b64encode(f"x:{secret}:y".encode()).decode(),
+        "json": json.dumps({"a": secret}),
+        "html": html.escape(secret),
+        "hex": secret.encode().hex(),
+        "part": secret[:14],
+    }[name]
+    search = leaks.Search({"it": secret})
+    assert search.found("here", f"before {spelled} after".encode())
+    assert not search.found("here", f"before {leaks.recognisable()} after".encode())
+
+
+def test_suites_that_pass_and_fail(suite: Suite, quick: dict[str, Place]) -> None:
+    one = lab(suite, quick, WORKING, environment=True)
+    code, text = one.run(*ALL, "--full-trace")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert " passed" in text
+    assert "capture_locals" not in text
+    assert one.leaked(text) == []
+
+
+@needs_xdist
+def test_suites_whose_workers_crash(suite: Suite, quick: dict[str, Place]) -> None:
+    one = lab(suite, quick, WORKING, environment=False)
+    suite.write(test_lab=SUITE.format(names=["s3", "redis-login"], working=WORKING) + CRASH)
+    code, text = one.run(*ALL, "-n2", "-k", "crashes or fails or passes or presigned")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "crashed while running" in text
+    assert one.leaked(text) == []
+
+
+def test_a_run_that_is_killed_and_reaped(suite: Suite, quick: dict[str, Place]) -> None:
+    one = lab(suite, quick, WORKING, environment=True)
+    suite.write(
+        test_lab="""
+        import os
+
+        def test_is_killed(opendal_factory):
+            for name in ("s3", "webdav", "redis-login"):
+                storage = opendal_factory(name)
+                storage.write_bytes("old.txt", b"old")
+                storage.write_bytes("old.txt", b"new")
+            os.kill(os.getpid(), 9)
+        """
+    )
+    code, text = one.run("-s")
+    assert code == -signal.SIGKILL
+    assert one.leaked(text) == []
+    assert suite.journals
+    suite.write(test_lab="def test_passes(opendal):\n    pass\n")
+    for args in (["-vv"], ["-vv", "--opendal-reap", "--opendal-details"]):
+        _, text = one.run(*args)
+        assert "opendal" in text
+        assert one.leaked(text) == []
+
+
+@pytest.mark.parametrize(
+    "args", ["--collect-only -q", "--fixtures -v", "--fixtures-per-test", "--setup-plan --markers"]
+)
+def test_runs_that_run_no_test(suite: Suite, quick: dict[str, Place], args: str) -> None:
+    one = lab(suite, quick, WORKING, environment=True)
+    code, text = one.run(*args.split(), "--debug=trace.log")
+    assert code == 0
+    assert one.leaked(text) == []
+
+
+HOOKS = {
+    "config": "def pytest_opendal_config(config, lab):",
+    "operator": "def pytest_opendal_operator(storage, operator):",
+    "created": "def pytest_opendal_created(storage, path, nodeid):",
+    "leftovers": "def pytest_opendal_leftovers(leftovers):",
+    "layer": "def pytest_opendal_operator(storage, operator):\n    return 3\ndef unused():",
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_that_raise(suite: Suite, quick: dict[str, Place], hook: str) -> None:
+    two = {name: quick[name] for name in ("s3", "redis-login")}
+    one = lab(suite, two, WORKING, environment=True)
+    raising = f"{HOOKS[hook]}\n    error = KeyError('broken')\n    raise error\n"
+    interact = CONFTEST[CONFTEST.index("def all_of") :]
+    suite.write(conftest=f"import sys, traceback\n{raising}\n{interact}")
+    code, text = one.run(*ALL, "--full-trace", "-k", "passes or presigned")
+    assert code != 0
+    assert "broken" in text or hook == "layer"
+    assert one.leaked(text) == []
+
+
+SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"
+MISTAKES = {
+    "scheme": "scheme: s3{S}\nkwargs: {bucket: b}\n",
+    "key": "scheme: s3\nkwargs: {bucket: b, region: r, secret_acess_key: {S}}\n",
+    "list": "scheme: s3\nkwargs: {bucket: b, region: r, secret_access_key: [{S}]}\n",
+    "mapping": "scheme: s3\nkwargs: {bucket: b, region: r, secret_access_key: {a: {S}}}\n",
+    "missing": "scheme: s3\nkwargs: {secret_access_key: {S}, endpoint: 'http://lab:{S}@h'}\n",
+    "moved": "scheme: s3\nsecret_access_key: {S}\nkwargs: {bucket: b, region: r}\n",
+    "beside": "storages: {a: {scheme: memory}}\npassword: {S}\n",
+    "text": "scheme: s3\nkwargs: access_key_id={S}\n",
+    "document": "{S}\n",
+    "null": "scheme: s3\nkwargs: {bucket: b, region: r, access_key_id: {S}, token: }\n",
+    "twice": "scheme: s3\nkwargs: {bucket: b, region: r, access_key_id: {S}, ACCESS_KEY_ID: {S}}\n",
+    "again": "scheme: s3\nkwargs:\n  bucket: b\n  access_key_id: {S}\n  access_key_id: {S}\n",
+    "quote": "scheme: s3\nkwargs:\n  access_key_id: '{S}\n  bucket: b\n",
+    "alias": "scheme: s3\nkwargs:\n  access_key_id: *{S}\n",
+    "tag": "scheme: s3\nkwargs:\n  access_key_id: !{S} x\n",
+    "directive": "%{S}\nscheme: s3\n",
+    "colon": "scheme: s3\nkwargs:\n  access_key_id: a: {S}\n",
+    "tab": "scheme: s3\nkwargs:\n\taccess_key_id: {S}\n",
+    "escape": 'scheme: s3\nkwargs:\n  access_key_id: "\\q{S}"\n',
+    "control": "scheme: s3\nkwargs: {access_key_id: {S}\x01}\n",
+    "braces": "scheme: s3\nkwargs: {access_key_id: ${env:LAB_KEY}, x: {S}}\n",
+    "unset": "scheme: s3\nkwargs: {bucket: b, region: r, access_key_id: '{S}${env:NO_SUCH}'}\n",
+    "default": "scheme: '${env:NO_SUCH:-{S}}'\nkwargs: {bucket: b}\n",
+    "place": "scheme: '${env:LAB_KEY}'\nkwargs: {bucket: b}\n",
+    "timeout": "scheme: memory\ntimeout: '${env:LAB_KEY}'\n",
+    "isolation": "scheme: memory\nisolation: '${env:LAB_KEY}'\n",
+    "retries": "scheme: memory\nretries: '${env:LAB_KEY}'\n",
+    "chosen": "default: '${env:LAB_KEY}'\nstorages: {a: {scheme: memory}}\n",
+    "driver": "jumpstarter: {driver: '${env:LAB_KEY}..'}\n",
+    "ways": "jumpstarter: {selector: '${env:LAB_KEY}', exporter_name: '${env:LAB_KEY}'}\n",
+    "refused": "scheme: azblob\nkwargs: {container: c, connection_string: 'AccountKey={S}'}\n",
+    "address": "scheme: redis\nkwargs: {endpoint: 'redis ://lab:{S}@h'}\n",
+    "url": "scheme: webdav\nkwargs: {endpoint: 'http//lab:{S}@h', password: {S}}\n",
+    "base64": "scheme: gcs\nkwargs: {bucket: b, credential: {S}}\n",
+    "number": "scheme: s3\nkwargs: {bucket: b, region: r, batch_max_operations: {S}}\n",
+    "switch": "scheme: s3\nkwargs: {bucket: b, region: r, disable_config_load: {S}}\n",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_in_a_configuration(
+    suite: Suite, mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", SECRET)
+    suite.config.write_text(MISTAKES[mistake].replace("{S}", SECRET))
+    suite.write(test_lab="def test_it(opendal):\n    opendal.stat('x')\n")
+    result = suite.run("--full-trace", "-l", "-vv", "--junitxml=junit.xml", "--opendal-timeout=1")
+    checked = CliRunner().invoke(main, ["check", str(suite.config), "--timeout=1"])
+    reaped = CliRunner().invoke(main, ["reap", "--config", str(suite.config)])
+    assert result.ret != 0
+    assert checked.exit_code != 0
+    text = output(result) + checked.output + reaped.output
+    search = leaks.Search({"it": SECRET})
+    assert search.found("the output", text.encode()) == []
+    assert search.found_below(suite.pytester.path, suite.config.name) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OPENDAL_TEST": "s3", "OPENDAL_S3_SECRET_ACCESS_KEY": SECRET},
+        {"OPENDAL_TEST": "s3", "OPENDAL_S3_SECRET_ACESS_KEY": SECRET, "OPENDAL_S3_BUCKET": "b"},
+        {"OPENDAL_TEST": SECRET},
+        {"OPENDAL_TEST": "redis", "OPENDAL_REDIS_ENDPOINT": f"redis ://lab:{SECRET}@h"},
+        {"OPENDAL_TEST": "webdav", "OPENDAL_WEBDAV_ENDPOINT": f"http://lab:{SECRET}@127.0.0.1:9"},
+    ],
+)
+def test_variables_instead_of_a_file(suite: Suite, variables: dict[str, str]) -> None:
+    suite.write(test_lab="def test_it(opendal):\n    opendal.stat('x')\n")
+    process = suite.start("--full-trace", "-l", "-vv", "--opendal-timeout=1", **variables)
+    text = process.communicate(timeout=SECONDS)[0]
+    assert process.returncode != 0
+    # The name of a service is no secret, and is what the user has to see.
+    search = leaks.Search({} if variables["OPENDAL_TEST"] == SECRET else {"it": SECRET})
+    assert search.found("the output", text.encode()) == []
+    assert search.found_below(suite.pytester.path) == []
+
+
+def test_the_command(
+    suite: Suite, quick: dict[str, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = lab(suite, quick, WORKING, environment=True)
+    for name, value in one.environ.items():
+        monkeypatch.setenv(name, value)
+    lab_file = str(suite.config)
+    for args in (
+        ["check", lab_file],
+        ["reap", "--config", lab_file, "--older-than", "1h", "--dry-run"],
+        ["schema"],
+        *(["init", scheme, "-o", "-"] for scheme in ("s3", "webdav", "redis", "jumpstarter")),
+    ):
+        result = CliRunner().invoke(main, args)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert one.leaked(result.output) == []
+
+
+def built_in(places: dict[str, Place]) -> dict[str, Place]:
+    """Return the places whose service is compiled into the installed opendal, as far as it tells."""
+    return {
+        name: place
+        for name, place in places.items()
+        if not any(problem.key is None for problem in known.check_service(place.scheme, ()))
+    }
+
+
+def shown(error: BaseException) -> str:
+    """Return all that can be seen of an error, with the locals of each frame."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    lines = [*told.format()]
+    rest: list[BaseException | None] = [error]
+    while rest:
+        one = rest.pop()
+        if one is not None:
+            lines.append(f"{one!r} {one} {one.args} {vars(one)}")
+            rest += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return "\n".join(lines)
+
+
+OPERATIONS: dict[str, Callable[[Storage], object]] = {
+    "stat": lambda storage: storage.stat("x"),
+    "read": lambda storage: storage.read_bytes("x"),
+    "write": lambda storage: storage.write_bytes("x", b"x"),
+    "list": lambda storage: list(storage.list("")),
+    "remove_all": lambda storage: storage.remove_all("x"),
+}
+
+
+def test_services_that_nobody_answers_for(tmp_path: Path) -> None:
+    """What opendal says of them quotes their addresses, and those hold logins and signatures."""
+    with servers.refused() as address:
+        places = built_in(silent(address))
+        entries = {name: place.entry(name, environment=False) for name, place in places.items()}
+        configured = from_mapping({"storages": entries}, source="lab", base=tmp_path, environ={})
+        for name, place in places.items():
+            text = _all_said_by(configured.storage(name), tmp_path)
+            assert leaks.Search(place.credentials).found(name, text.encode()) == []
+
+
+def _all_said_by(settings: StorageSettings, directory: Path) -> str:
+    said = [repr(settings), settings.location, str(settings.identity)]
+
+    def seen(_storage: str, operator: object) -> object:
+        said.append(repr(operator))
+        return operator
+
+    run = Run(Process.new(), directory, Hooks(add_layers=seen))
+    try:
+        connection = run.connection(settings)
+        connection.checked, connection.lists = True, True
+        storage = run.open(settings, "test").storage
+        for operate in OPERATIONS.values():
+            connection.doubtful = False
+            said.append(_raised(partial(operate, storage)))
+    except StorageError as error:
+        said.append(shown(error))
+    finally:
+        run.close()
+    return "\n".join(said)
+
+
+def _raised(operate: Callable[[], object]) -> str:
+    try:
+        return repr(operate())
+    except StorageError as error:
+        return shown(error)
+
+
+def test_what_holds_credentials_is_neither_pickled_nor_copied(
+    servers_of_lab: dict[str, Place], tmp_path: Path
+) -> None:
+    entry = servers_of_lab["s3"].entry("s3", environment=False)
+    configured = from_mapping({"storages": {"s3": entry}}, source="lab", base=tmp_path, environ={})
+    settings = configured.storage()
+    run = Run(Process.new(), tmp_path, Hooks())
+    try:
+        storage = run.open(settings, "test").storage
+        with storage.open("x", "wb") as file:
+            things = [storage, AsyncStorage(storage), file, settings, configured, settings.kwargs]
+            for thing in things:
+                with pytest.raises(
+                    TypeError, match="cannot be pickled or copied: it would carry"
+                ) as caught:
+                    pickle.dumps(thing)
+                assert "\n" not in str(caught.value)
+            for thing in things[:3]:
+                for copier in (copy.copy, copy.deepcopy):
+                    with pytest.raises(TypeError, match="cannot be pickled or copied"):
+                        copier(thing)
+    finally:
+        run.finish()
+        run.close()
+
+
+def test_copies_of_a_configuration_hide_as_much() -> None:
+    settings = StorageSettings(
+        name="a", scheme="s3", kwargs={"bucket": "b", "access_key_id": SECRET}
+    )
+    kwargs = settings.kwargs
+    copies = [
+        *(copy.copy(settings), copy.deepcopy(settings), settings.model_copy(deep=True)),
+        *(copy.copy(kwargs), copy.deepcopy(kwargs), kwargs.copy()),
+        *(kwargs | {"region": "r"}, {"region": "r"} | kwargs),
+    ]
+    assert SECRET not in repr(copies)
+    assert all("access_key_id" in repr(one) for one in copies)
+    plain = StorageSettings(name="a", scheme="fs", kwargs={"root": "/x"})
+    assert pickle.loads(pickle.dumps(plain)) == plain  # noqa: S301
+
+
+def test_the_text_of_a_signed_url_hides_its_query_in_reprs() -> None:
+    url = PresignedRequest(url=f"https://h/x?sig={SECRET}", method="GET", headers={}).url
+    assert repr(url) == "'https://h/x?...'"
+    assert str(url) == f"{url}" == f"https://h/x?sig={SECRET}"
+    assert json.loads(json.dumps(url)) == url
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("args", [(), ("--full-trace",), pytest.param(("-n2",), marks=needs_xdist)])
+@pytest.mark.parametrize("environment", [True, False])
+def test_all_places_that_answer(
+    suite: Suite, servers_of_lab: dict[str, Place], args: tuple[str, ...], *, environment: bool
+) -> None:
+    one = lab(suite, servers_of_lab, WORKING, environment=environment)
+    _, text = one.run(*ALL, *args)
+    assert " passed" in text
+    assert one.leaked(text) == []
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("environment", [True, False])
+def test_all_places_that_nobody_answers_for(suite: Suite, *, environment: bool) -> None:
+    with servers.refused() as address:
+        one = lab(suite, built_in(silent(address)), (), environment=environment)
+        _, text = one.run(*ALL, "--full-trace", "-k", "passes or fails")
+    assert " failed" in text
+    assert one.leaked(text) == []
