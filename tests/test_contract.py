@@ -1184,6 +1184,7 @@ def test_the_capability_is_what_this_suite_thinks(lab: Lab, storage: Storage) ->
     found = storage.capability()
     for feature in ("copy", "rename", "create_dir", "list", "presign"):
         assert getattr(found, feature) == (not lab.lacks(feature)), feature
+    assert found.write_can_append == (not lab.lacks("append"))
 
 
 def test_a_closed_storage_says_so(lab: Lab) -> None:

@@ -88,11 +88,11 @@ class LocalBackend:
             raise (errors.Unsupported if kind is errors.Unsupported else errors.ConfigInvalid)(
                 reason
             ) from None
-        capability = self._operator.capability()
-        self._capability = Capability.model_validate(capability)
+        told = Capability.model_validate(self._operator.capability())
+        self.appends = told.write_can_append and scheme in _APPENDING
+        self._capability = told.model_copy(update={"write_can_append": self.appends})
         # Object stores list recursively in one request; services with directories walk them.
         self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
-        self.appends = self._capability.write_can_append and scheme in _APPENDING
         # A layer of somebody else may wait, or try again.
         is_plain = self._once is plain
         self._quick = quick_way(scheme, kwargs, plain) if is_plain else None
