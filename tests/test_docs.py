@@ -54,7 +54,7 @@ def test_suites_for_jumpstarter_run_too(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Blocks of the language ``py`` use Jumpstarter's own fixture, as inside of `jmp shell`."""
-    pytest.importorskip("jumpstarter_testing", reason="the environment neighbours tries this one")
+    pytest.importorskip("jumpstarter_testing", reason="the environment migration tries this one")
     sources = blocks(ROOT / "docs" / "how-to" / "migrate.md", "py")
     write_modules(pytester.path, sources)
     lab = {"jumpstarter": {"driver": "dut.storage"}, "retention": "none"}
