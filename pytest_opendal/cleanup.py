@@ -196,8 +196,13 @@ class Cleaner:
         return True
 
     async def _remove_tree(self, name: str) -> bool:
-        with suppress(errors.NotFound, errors.NotADirectory):
+        try:
             await self._connection.remove_tree(name)
+        except (errors.NotFound, errors.NotADirectory):
+            # Behind an exporter, opendal 0.45 stops at a link to a directory.
+            found = await self._connection.find(f"{name}/")
+            if found is not None and found.mode.is_dir():
+                raise
         if name != self._opened.area:  # what a device has written may be a file
             await self._remove_file(name)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -672,6 +673,7 @@ class Operations:
         if not (await self.connection.capability()).rename:
             reason = "the service cannot rename; copy it, and delete the old one"
             raise self.connection.error(errors.Unsupported, "rename", origin, reason)
+        self._refuse_through_link("rename", origin)
         await self.tracker.refuse_protected_below("rename", origin)
         await self._refuse_directory("rename", place)
         async with self.tracker.moving("rename", origin, place):
@@ -684,6 +686,9 @@ class Operations:
         name = self._name(path, "delete")
         resolved = self.resolve(path, "delete")
         self.tracker.refuse_protected("delete", name)
+        if self._is_link(resolved):
+            await self._delete_link("delete", name)
+            return
         if is_directory(resolved) or self._made(name) or await self._is_real_directory(name):
             await self._delete_directory(name)
             await self._forget(resolved)
@@ -691,6 +696,29 @@ class Operations:
             await self._save_one(name)
             await self.connection.ask("delete", name, self.connection.backend.delete(name))
             self.tracker.deleted(name)
+
+    def _is_link(self, resolved: str) -> bool:
+        """Whether a path is that of a link on this machine; with a slash, of one to a directory."""
+        place = self.connection.backend.local_path(name_of(resolved))
+        if place is None or not os.path.islink(place):  # noqa: PTH114
+            return False
+        return place.is_dir() or not is_directory(resolved)
+
+    async def _delete_link(self, operation: str, name: str) -> None:
+        """Remove a link; what it leads to stays."""
+        if self.tracker.saves:
+            reason = "is a link, which on_existing: restore cannot put back"
+            raise self.connection.error(errors.Unsupported, operation, name, reason)
+        await self.connection.ask(operation, name, self.connection.backend.delete(name))
+        self.tracker.deleted(name)
+
+    def _refuse_through_link(self, operation: str, name: str) -> None:
+        """Raise `PathEscape` for what is to be moved away from where a link leads."""
+        places = {place: self.connection.backend.local_path(place) for place in parents(name)}
+        for link, place in places.items():
+            if place is not None and os.path.islink(place):  # noqa: PTH114
+                reason = f"the link {link!r} leads there, and nothing is moved away through a link"
+                raise self.connection.error(errors.PathEscape, operation, name, reason)
 
     def _made(self, name: str) -> bool:
         """Whether a name is that of a directory of ours; on an object store its slash tells nothing."""
@@ -740,6 +768,9 @@ class Operations:
             await self._empty_root()
             return
         await self.tracker.refuse_protected_below("remove_all", name)
+        if self._is_link(resolved):
+            await self._delete_link("remove_all", name)
+            return
         await self.tracker.save_below(name)
         await self._remove_all(resolved, name)
         await self._forget(resolved)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -167,6 +168,7 @@ class Tracker:
     @asynccontextmanager
     async def creating_directories(self, fresh: list[str]) -> AsyncIterator[None]:
         """Note directories, outermost first, then let the caller make them."""
+        self._refuse_link("create_dir", fresh[-1])
         await self._enter_once()
         self._note_created(fresh, [])
         try:
@@ -184,6 +186,7 @@ class Tracker:
     async def _before(self, operation: str, name: str) -> tuple[Metadata | None, list[str]]:
         """Return what is at ``name``, and which directories above it are missing."""
         self.refuse_protected(operation, name)
+        self._refuse_link(operation, name)
         await self._enter_once()
         before = None if self.is_ours(name) else await self._existing(operation, name)
         return before, [] if before else await self.missing_directories(operation, name)
@@ -193,6 +196,23 @@ class Tracker:
         entry = self.record.created.get(name)
         if entry is not None and entry.kind != "file":
             raise self.connection.error(errors.IsADirectory, operation, name, "is a directory")
+
+    def _refuse_link(self, operation: str, name: str) -> None:
+        """Raise `PathEscape` where a file would be made that nobody removes, since a link leads there."""
+        local_path = self.connection.backend.local_path
+        place = local_path(name)
+        if place is None:
+            return
+        reason = ""
+        if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114
+            reason = "is a link that leads nowhere; a file would be made where it leads"
+        for within in (name, *parents(name)) if self.area else ():
+            if within == self.area:
+                break
+            if os.path.islink(local_path(within) or place):  # noqa: PTH114
+                reason = f"the link {within!r} leads out of the isolation area"
+        if reason:
+            raise self.connection.error(errors.PathEscape, operation, name, reason)
 
     async def _enter_once(self) -> None:
         if self._enter is not None:

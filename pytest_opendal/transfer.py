@@ -107,7 +107,7 @@ async def download(connection: Connection, path: str, target: Path) -> None:
 
 async def _download_into(connection: Connection, path: str, target: Path) -> None:
     source = connection.backend.local_path(path)
-    if source is not None and source.is_file():
+    if source is not None and os.path.isfile(source):  # noqa: PTH113 (no error of a long name)
         async with connection.watch("read", path) as still_going:
             with (
                 source.open("rb") as reading,

@@ -394,3 +394,11 @@ def test_layers_are_added_to_the_operator() -> None:
 
     LocalBackend("memory", {}, add)
     assert len(added) == 1
+
+
+def test_a_name_too_long_for_the_file_system_is_one_of_our_errors(
+    fs_lab: Lab, tmp_path: Path
+) -> None:
+    storage = fs_lab.open()
+    with pytest.raises(errors.StorageError, match="lab: .*too long"):
+        storage.read_into_path("x" * 256, tmp_path / "target")

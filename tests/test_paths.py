@@ -76,6 +76,12 @@ def test_white_space_at_either_end_is_refused(path: str) -> None:
         paths.normalize(path)
 
 
+def test_a_path_that_no_storage_takes_is_refused_at_once() -> None:
+    assert paths.normalize("a" * 4096)
+    with pytest.raises(errors.InvalidPath, match="'aaaa.* has 4,097 characters"):
+        paths.normalize("a" * 4097)
+
+
 def test_white_space_within_is_kept() -> None:
     assert paths.normalize("a / b") == "a / b"
 

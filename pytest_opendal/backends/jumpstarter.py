@@ -23,11 +23,13 @@ from pytest_opendal.backends.exporters import (
     find,
     one_line,
 )
+from pytest_opendal.backends.links import through
 from pytest_opendal.backends.local import explained
 from pytest_opendal.backends.protocol import LEASE, NO_CONDITIONS, NO_OPTIONS, PLACE
 from pytest_opendal.backends.repeating import repeated
 from pytest_opendal.kept import first_of
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
+from pytest_opendal.paths import parents
 from pytest_opendal.redacting import Redactor
 
 with calm():
@@ -86,6 +88,8 @@ class JumpstarterBackend:
         self._capability = Capability()
         self.hierarchical = False
         self.may_be_gone = False
+        self._real: set[str] = set()
+        """Directories there that were seen to be no links."""
 
     def __repr__(self) -> str:
         return f"JumpstarterBackend({self._driver!r})"
@@ -155,7 +159,12 @@ class JumpstarterBackend:
         await self._call("create_dir", path)
 
     async def delete(self, path: str) -> None:
-        """Remove a file, or the marker of a directory."""
+        """Remove a file, or the marker of a directory.
+
+        Raises:
+            PathEscape: a link leads to it there.
+        """
+        await self._refuse_links(path)
         await self._call("delete", path)
 
     async def remove_file(self, path: str) -> None:
@@ -190,8 +199,31 @@ class JumpstarterBackend:
             raise
 
     async def remove_tree(self, path: str) -> None:
-        """Remove a directory and all below it."""
+        """Remove a directory and all below it.
+
+        Raises:
+            PathEscape: it is a link there, which opendal 0.45 would follow, or a link leads to it.
+        """
+        await self._refuse_links(path)
+        await self._refuse_link(path.rstrip("/"))
         await self._call("remove_all", path)
+        self._real.clear()
+
+    async def _refuse_links(self, path: str) -> None:
+        """Raise `PathEscape` where a directory above ``path`` is a link; each is asked for once."""
+        for name in reversed([*parents(path)]):
+            if name not in self._real:
+                await self._refuse_link(name)
+
+    async def _refuse_link(self, name: str) -> None:
+        if not self.hierarchical:
+            return
+        # A name without a slash lists what begins like it; a link is not listed as a directory.
+        entries = {entry async for entry in self.list(name)}
+        if f"{name}/" in entries:
+            self._real.add(name)
+        elif name in entries and await self._is_directory(name):
+            raise errors.PathEscape(through(name))
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import opendal
 
 from pytest_opendal import errors
-from pytest_opendal.backends import compat
+from pytest_opendal.backends import compat, links
 from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.backends.quick import quick_way
@@ -217,12 +218,28 @@ class LocalBackend:
             raise errors.NotADirectory(msg)
 
     async def delete(self, path: str) -> None:
-        """Remove a file, or the marker of a directory."""
+        """Remove a file, a link, or the marker of a directory."""
+        if self._remove_link(path):
+            return
         if self._quick is not None and self._quick.takes(path):
             self._quick.operator.delete(path)
         else:
             await on_loop()
             await self._operator.delete(path)
+
+    def _remove_link(self, path: str) -> bool:
+        """Remove what is a link; whether it was one.
+
+        Raises:
+            PathEscape: a link leads to the path.
+        """
+        if self._root is None:
+            return False
+        links.refuse_through(self._root, path)
+        found = links.is_link(self._root, path)
+        if found:
+            links.remove(self._root, path)
+        return found
 
     async def remove_file(self, path: str) -> None:
         """Remove a file; WebDAV's delete removes a directory with all below it."""
@@ -246,7 +263,7 @@ class LocalBackend:
 
     async def _is_directory(self, path: str) -> bool:
         if self._root is not None:
-            return (self._root / path).is_dir()
+            return (self._root / path).is_dir() and not links.is_link(self._root, path)
         await on_loop()
         try:
             return (await self._operator.stat(path)).mode.is_dir()
@@ -260,11 +277,15 @@ class LocalBackend:
         return False
 
     async def remove_tree(self, path: str) -> None:
-        """Remove a directory and all below it."""
+        """Remove a directory and all below it; of links, only themselves."""
+        if self._remove_link(path):
+            return
         if self._quick is not None and self._quick.can_remove(path):
             self._quick.operator.remove_all(path)
             return
         await on_loop()
+        if self._root is not None:
+            await asyncio.to_thread(links.remove_below, self._root, path)
         await self._operator.remove_all(path)
 
     async def copy(self, source: str, target: str) -> None:

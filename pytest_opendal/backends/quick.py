@@ -88,7 +88,7 @@ class Files:
         return self._is_plain(found) and found.st_size <= MOST_BYTES
 
     def can_remove(self, path: str) -> bool:
-        """Whether little is below a directory, and none of it elsewhere."""
+        """Whether little is below a directory, and none of it elsewhere or a link."""
         missing, todo = MOST_ENTRIES, [f"{self._root}/{path}"]
         try:
             while todo:
@@ -97,7 +97,8 @@ class Files:
                         missing -= 1
                         if entry.is_dir(follow_symlinks=False):
                             todo.append(entry.path)
-                        if missing < 0 or entry.stat(follow_symlinks=False).st_dev != self._device:
+                        found = entry.stat(follow_symlinks=False)
+                        if missing < 0 or found.st_dev != self._device or entry.is_symlink():
                             return False
         except OSError:
             return False
