@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import copy
 import html
-import importlib.util
 import json
 import pickle
 import signal
 import traceback
 from base64 import b64encode
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
 
 from pytest_opendal.async_storage import AsyncStorage
-from pytest_opendal.backends import known
 from pytest_opendal.cli import main
 from pytest_opendal.config import from_mapping
 from pytest_opendal.errors import StorageError
@@ -30,373 +27,15 @@ from pytest_opendal.settings import StorageSettings
 
 import leaks
 import servers
+from credentials import Place, answering, built_in, silent
 from runs import Suite, needs_xdist, output
+from talkative import ALL, CONFTEST, CRASH, SECONDS, SUITE, lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pytest_opendal.storage import Storage
-
-SECONDS = 100
-
-
-@dataclass
-class Place:
-    """A storage whose credentials stand somewhere."""
-
-    scheme: str
-    kwargs: dict[str, str]
-    credentials: dict[str, str]
-    keys: dict[str, Any] = field(default_factory=dict)
-    """Further keys of the storage."""
-
-    def entry(self, name: str, *, environment: bool) -> dict[str, Any]:
-        """Return the entry of a configuration, with values from variables where asked for."""
-        kwargs = self.kwargs
-        if environment:
-            kwargs = {key: f"${{env:{variable(name, key)}}}" for key in kwargs}
-        return {"scheme": self.scheme, "kwargs": kwargs, "timeout": 10, **self.keys}
-
-
-def variable(name: str, key: str) -> str:
-    return f"LAB_{name}_{key}".upper().replace("-", "_")
-
-
-def with_login(address: str, password: str, user: str = "lab") -> str:
-    start, _, end = address.partition("://")
-    return f"{start}://{user}:{password}@{end}"
-
-
-def answering(
-    s3: servers.SeaweedFS, moto: servers.S3, webdav: servers.WebDAV, redis: servers.Redis
-) -> dict[str, Place]:
-    """Return storages that answer, and that refuse who asks."""
-    wrong, login = leaks.recognisable(), leaks.word()
-    basic = b64encode(f"lab:{webdav.password}".encode()).decode()
-
-    def bucket(server: servers.S3, **changes: str) -> Place:
-        kwargs = server.kwargs | changes
-        names = ("access_key_id", "secret_access_key", "session_token")
-        given = {f"{key}": kwargs[key] for key in names if key in kwargs}
-        return Place("s3", kwargs, given, {"isolation": "test"})
-
-    return {
-        "s3": bucket(s3),
-        "moto": bucket(moto, session_token=leaks.word()),
-        "s3-wrong": bucket(s3, secret_access_key=leaks.key()),
-        "s3-nobody": bucket(s3, access_key_id=leaks.word(), session_token=leaks.word()),
-        "s3-readonly": bucket(
-            s3,
-            access_key_id=s3.readonly_access_key_id,
-            secret_access_key=s3.readonly_secret_access_key,
-        ),
-        "webdav": Place(
-            "webdav",
-            webdav.kwargs,
-            {"password": webdav.password, "basic": basic},
-            {"on_existing": "restore"},
-        ),
-        "webdav-wrong": Place("webdav", webdav.kwargs | {"password": wrong}, {"password": wrong}),
-        "webdav-login": Place(
-            "webdav",
-            {"endpoint": with_login(webdav.endpoint, login)},
-            {"login": login},
-        ),
-        "redis": Place("redis", redis.kwargs, {"password": redis.password}),
-        "redis-wrong": Place("redis", redis.kwargs | {"password": wrong}, {"password": wrong}),
-        "redis-login": Place(
-            "redis",
-            {"endpoint": with_login(redis.endpoint, login), "password": redis.password},
-            {"login": login, "password": redis.password},
-        ),
-    }
-
-
-def silent(address: str) -> dict[str, Place]:
-    """Return storages of which no server runs here, each with credentials wherever it takes them."""
-    places: dict[str, Place] = {}
-
-    def place(name: str, scheme: str, credentials: dict[str, str], **kwargs: str) -> None:
-        keys = {"timeout": 1, "retries": 0}
-        places[name] = Place(
-            scheme,
-            kwargs | {k: v for k, v in credentials.items() if not k.startswith("_")},
-            credentials,
-            keys,
-        )
-
-    http, word, key, odd = f"http://{address}", leaks.word, leaks.key, leaks.recognisable
-    place(
-        "azblob-key",
-        "azblob",
-        {"account_key": key()},
-        container="c",
-        endpoint=http,
-        account_name="lab",
-    )
-    place("azblob-sas", "azblob", {"sas_token": f"sv=1&sig={word()}"}, container="c", endpoint=http)
-    place(
-        "azfile-sas",
-        "azfile",
-        {"sas_token": f"sig={word()}"},
-        share_name="c",
-        endpoint=http,
-        account_name="lab",
-    )
-    place("azdls-sas", "azdls", {"sas_token": f"sig={word()}"}, filesystem="c", endpoint=http)
-    place("gcs", "gcs", {"token": word()}, bucket="b", endpoint=http)
-    place("gcs-credential", "gcs", {"credential": key()}, bucket="b", endpoint=http)
-    for scheme in ("http", "webdav", "ipfs", "alluxio", "s3", "webhdfs", "swift", "ipmfs"):
-        login = word()
-        more = {"bucket": "b", "region": "r"} if scheme == "s3" else {}
-        more |= {"container": "c", "token": word()} if scheme == "swift" else {}
-        more |= {"root": "/ipfs/x"} if scheme == "ipfs" else {}
-        place(
-            f"{scheme}-login", scheme, {"_login": login}, endpoint=with_login(http, login), **more
-        )
-        odd_login = f"{word()}@/?#{word()}"
-        place(
-            f"{scheme}-odd",
-            scheme,
-            {"_login": odd_login},
-            endpoint=with_login(http, odd_login),
-            **more,
-        )
-    place("http-token", "http", {"token": odd()}, endpoint=http)
-    place("webdav-token", "webdav", {"token": word()}, endpoint=http)
-    place("webhdfs", "webhdfs", {"delegation": word()}, endpoint=http, user_name="lab")
-    place("ftp", "ftp", {"password": odd()}, endpoint=f"ftp://{address}", user="lab")
-    login = word()
-    place("sftp", "sftp", {"_login": login}, endpoint=f"ssh://lab:{login}@{address}", user="lab")
-    for scheme in ("mongodb", "postgresql", "mysql"):
-        login = word()
-        text = f"{scheme}://lab:{login}@{address}/d?serverSelectionTimeoutMS=200"
-        more = {"database": "d", "collection": "c"} if scheme == "mongodb" else {"table": "t"}
-        place(scheme, scheme, {"_login": login}, connection_string=text, **more)
-        login = word()
-        place(
-            f"{scheme}-odd",
-            scheme,
-            {"_login": login},
-            connection_string=f"{scheme}//lab:{login}@[x",
-            **more,
-        )
-    login = word()
-    place("redis-odd", "redis", {"_login": login}, endpoint=f"redis ://lab:{login}@{address}")
-    place(
-        "memcached", "memcached", {"password": odd()}, endpoint=f"tcp://{address}", username="lab"
-    )
-    place(
-        "oss",
-        "oss",
-        {"access_key_id": word(), "access_key_secret": odd()},
-        bucket="b",
-        endpoint=http,
-    )
-    place("cos", "cos", {"secret_id": word(), "secret_key": odd()}, bucket="b", endpoint=http)
-    place(
-        "obs",
-        "obs",
-        {"access_key_id": word(), "secret_access_key": odd()},
-        bucket="b",
-        endpoint=http,
-    )
-    place(
-        "b2",
-        "b2",
-        {"application_key_id": word(), "application_key": odd()},
-        bucket="b",
-        bucket_id="i",
-    )
-    place("dropbox", "dropbox", {"access_token": word()})
-    place("gdrive", "gdrive", {"access_token": word()})
-    place("onedrive", "onedrive", {"access_token": word()})
-    place("seafile", "seafile", {"password": odd()}, endpoint=http, username="lab", repo_name="r")
-    place("koofr", "koofr", {"password": odd()}, endpoint=http, email="lab")
-    place("upyun", "upyun", {"password": odd()}, bucket="b", operator="o")
-    return places
-
-
-# Shows all that anybody could show of what it is given.
-CONFTEST = """
-import faulthandler, logging, pprint, sys, traceback
-import pytest
-
-def pytest_opendal_config(config, lab):
-    print("CONFIG", repr(lab), str(lab), f"{lab}", pprint.pformat(lab), file=sys.__stderr__)
-    for settings in lab.storages.values():
-        print(repr(settings), settings.kwargs, pprint.pformat(settings.kwargs), settings.location,
-              settings.identity, settings.way[0], file=sys.__stderr__)
-
-def pytest_opendal_operator(storage, operator):
-    print("OPERATOR", storage, repr(operator), str(operator), file=sys.__stderr__)
-    logging.getLogger("hook").debug("operator %r of %s", operator, storage)
-
-def pytest_opendal_created(storage, path, nodeid):
-    logging.getLogger("hook").debug("created %s %s %s", storage, path, nodeid)
-
-def pytest_opendal_leftovers(leftovers):
-    print("LEFTOVERS", repr(leftovers), file=sys.__stderr__)
-
-def all_of(error):
-    while error is not None:
-        yield error
-        yield from getattr(error, "exceptions", ())
-        error = error.__cause__ or error.__context__
-
-def pytest_exception_interact(node, call, report):
-    error = call.excinfo.value
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    text = "".join(shown.format())
-    for one in all_of(error):
-        text += f"{one!r} {one} {one.args} {getattr(one, '__notes__', '')} {vars(one)}"
-    print("INTERACT", text, file=sys.__stderr__)
-"""
-
-SUITE = """
-import copy, os, pickle, pprint, warnings
-import pytest
-
-NAMES = {names}
-
-@pytest.fixture(params=NAMES)
-def storage(request, opendal_factory):
-    return opendal_factory(request.param)
-
-def test_passes(storage):
-    if storage.name in {working}:
-        storage.write_bytes("a/b.txt", b"content")
-        assert storage.read_bytes("a/b.txt") == b"content"
-    print(repr(storage), str(storage), pprint.pformat(storage), vars(storage))
-
-def test_fails(storage, opendal_config):
-    from pytest_opendal.async_storage import AsyncStorage
-    awaiting = AsyncStorage(storage)
-    settings = opendal_config.storages[storage.name]
-    kwargs = settings.kwargs
-    copied = copy.deepcopy(settings), copy.copy(kwargs), kwargs | {{}}
-    storage.write_bytes("c.txt", b"content")
-    with storage.open("d.txt", "wb") as file:
-        file.write(b"x")
-        assert storage is None, storage
-
-def test_presigned(storage):
-    storage.write_bytes("e.txt", b"content")
-    request = storage.presign_read("e.txt", 60)
-    written = storage.presign_write("f.txt", 60)
-    print(repr(request), str(request), f"{{request}}", pprint.pformat(request))
-    storage.assert_presign("e.txt")
-    storage.assert_presign("e.txt", content=b"other")
-
-def test_url_of_a_presigned_request(storage):
-    storage.write_bytes("h.txt", b"content")
-    storage.write_from_path("i.txt", storage.presign_read("h.txt", 60).url)
-    storage.write_from_path("i.txt", storage.presign_read("missing.txt", 60).url)
-
-@pytest.mark.parametrize("operation", [
-    lambda storage: storage.read_bytes("missing.txt"),
-    lambda storage: storage.stat("missing.txt"),
-    lambda storage: list(storage.list("missing/")),
-    lambda storage: storage.write_bytes("g.txt", b"x"),
-    lambda storage: storage.open("missing.txt").read(),
-    lambda storage: storage.copy("missing.txt", "there.txt"),
-    lambda storage: storage.remove_all("missing"),
-    lambda storage: storage.hash("missing.txt"),
-    lambda storage: storage.assert_hash("missing.txt", "0" * 64),
-    lambda storage: storage.ensure("there.txt", os.environ["LAB_URL"]),
-    lambda storage: storage.write_from_path("there.txt", os.environ["LAB_URL"]),
-    lambda storage: pickle.dumps(storage),
-    lambda storage: copy.deepcopy(storage),
-    lambda storage: pytest.fail(repr(storage.capability())),
-])
-def test_operation(storage, operation):
-    operation(storage)
-    raise AssertionError("it worked")
-
-def test_forgets_a_file(storage):
-    storage.open("forgotten.txt", "wb").write(b"x")
-    warnings.warn(repr(storage))
-"""
-
-CRASH = """
-def test_crashes(storage):
-    import os
-    storage.write_bytes("crash.txt", b"x")
-    os.abort()
-"""
-
-ALL = (
-    *("-vv", "-ra", "-l", "--tb=long", "--junitxml=junit.xml", "--opendal-report=report.json"),
-    *("-o", "log_level=DEBUG", "-o", "log_cli=true", "--opendal-details", "--setup-show"),
-    *(
-        "-o",
-        "junit_logging=all",
-        "-p",
-        "no:randomly",
-        "--debug=trace.log",
-        "--log-file=log.txt",
-        "--durations=3",
-    ),
-    *(("--html=page.html",) if importlib.util.find_spec("pytest_html") else ()),
-)
-
-
-@dataclass
-class Lab:
-    """A suite on several places, and what must not show up."""
-
-    suite: Suite
-    places: dict[str, Place]
-    search: leaks.Search
-    environ: dict[str, str]
-    url: str
-
-    def run(self, *args: str, **environ: str) -> tuple[int, str]:
-        """Run the suite and return its exit status and all that it printed."""
-        env = (
-            self.environ
-            | {"LAB_URL": self.url, "PYTHONDEVMODE": "1", "GITHUB_ACTIONS": "true"}
-            | environ
-        )
-        process = self.suite.start(*args, **env)
-        try:
-            text = process.communicate(timeout=SECONDS)[0]
-        finally:
-            process.kill()
-        return process.returncode, text
-
-    def leaked(self, text: str) -> list[str]:
-        """Return where credentials show up, in a text and in all files that are there."""
-        directory = self.suite.pytester.path
-        given = () if self.environ else (self.suite.config.name,)
-        return self.search.found("the output", text.encode()) + self.search.found_below(
-            directory, *given
-        )
-
-
-def lab(
-    suite: Suite, places: dict[str, Place], working: tuple[str, ...], *, environment: bool
-) -> Lab:
-    """Return a lab with a configuration and tests."""
-    entries = {name: place.entry(name, environment=environment) for name, place in places.items()}
-    suite.several(next(iter(places)), **entries)
-    tests = SUITE.format(names=list(places), working=working)
-    suite.write(conftest=CONFTEST, test_lab=tests)
-    credentials = {
-        f"{key} of {name}": secret
-        for name, place in places.items()
-        for key, secret in place.credentials.items()
-    }
-    login = leaks.word()
-    credentials["login of LAB_URL"] = login
-    environ = {
-        variable(name, key): value
-        for name, place in places.items()
-        for key, value in place.kwargs.items()
-    }
-    url = f"http://lab:{login}@127.0.0.1/x?sig={login}"
-    return Lab(suite, places, leaks.Search(credentials), environ if environment else {}, url)
 
 
 WORKING = ("s3", "moto", "webdav", "redis", "redis-login")
@@ -637,15 +276,6 @@ def test_the_command(
         result = CliRunner().invoke(main, args)
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert one.leaked(result.output) == []
-
-
-def built_in(places: dict[str, Place]) -> dict[str, Place]:
-    """Return the places whose service is compiled into the installed opendal, as far as it tells."""
-    return {
-        name: place
-        for name, place in places.items()
-        if not any(problem.key is None for problem in known.check_service(place.scheme, ()))
-    }
 
 
 def shown(error: BaseException) -> str:
