@@ -1,0 +1,114 @@
+"""No name reads, writes or removes anything outside of the root, or of the isolation area."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import Bystanders, generated, handmade, try_all
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract import REMOTE, Lab, lab_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+KINDS = ("fs", "memory", "seaweedfs", "moto", "wsgidav", *REMOTE)
+_AT_ONCE = 10
+_SHARE = 150
+
+
+def _ways(kinds: Sequence[str]) -> list[Any]:
+    """Return parameters for the kinds; those with a server are for the sweep."""
+    marks = {kind: [] if kind in {"fs", "memory"} else [pytest.mark.sweep] for kind in kinds}
+    names = [(f"{kind}{area}", marks[kind]) for kind in kinds for area in ("", "-area")]
+    return [pytest.param(name, marks=mark) for name, mark in names]
+
+
+@pytest.fixture(params=_ways(KINDS))
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    kind, _, way = request.param.partition("-")
+    with lab_of(kind, request, tmp_path, "test" if way else "none") as found:
+        yield found
+
+
+@pytest.fixture
+def bystanders(lab: Lab, request: pytest.FixtureRequest) -> Bystanders:
+    directory = None
+    if lab.scheme == "fs":
+        directory = Path(lab.kwargs["root"]).parent
+    elif lab.scheme == "webdav":
+        directory = request.getfixturevalue("wsgidav").directory
+    return Bystanders(lab, directory)
+
+
+@pytest.fixture
+def attempt(lab: Lab, bystanders: Bystanders) -> Callable[[Sequence[str]], None]:
+    """Try names as one test would, to its end."""
+
+    def try_names(names: Sequence[str]) -> None:
+        held = lab.hold()
+        assert not list(try_all(held.storage, names, lab.tmp))
+        bystanders.check(names)
+        note = lab.end(held)
+        bystanders.check_end(names, {f"{lab.area}{left.path}" for left in note.leftovers})
+
+    return try_names
+
+
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(_SHARE, id="some"), pytest.param(1, id="all", marks=pytest.mark.sweep)],
+)
+def test_no_handmade_name_leaves(
+    attempt: Callable[[Sequence[str]], None],
+    bystanders: Bystanders,
+    lab: Lab,
+    share: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    names = handmade(bystanders.aims)[::share]
+    for start in range(0, len(names), _AT_ONCE):
+        attempt(names[start : start + _AT_ONCE])
+    record_property(f"hostile names on {lab.kind}", len(names))
+
+
+_QUICK = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(_QUICK, id="some"),
+        pytest.param(
+            settings(_QUICK, max_examples=300, derandomize=False),
+            id="many",
+            marks=pytest.mark.sweep,
+        ),
+    ],
+)
+def test_no_generated_name_leaves(
+    attempt: Callable[[Sequence[str]], None],
+    bystanders: Bystanders,
+    lab: Lab,
+    how: settings,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tried = set()
+
+    @settings(how)
+    @given(st.lists(generated(bystanders.aims), max_size=4))
+    def try_them(names: list[str]) -> None:
+        attempt(names)
+        tried.update(names)
+
+    try_them()
+    record_property(f"hostile names on {lab.kind}", len(tried))
