@@ -52,6 +52,10 @@ def normalize(path: StrPath) -> str:
                 msg = f"{text!r} would leave the root of the storage"
                 raise PathEscape(msg)
             parts.pop()
+        elif piece != piece.strip() and piece.strip() in {".", ".."}:
+            # opendal takes the white space off a directory's name, and would go up.
+            msg = f"{text!r} would leave the root of the storage, without its white space"
+            raise PathEscape(msg)
         elif piece not in {"", "."}:
             parts.append(piece)
     name = "/".join(parts)

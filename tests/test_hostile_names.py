@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = ("fs", "memory", "seaweedfs", "moto", "wsgidav", *REMOTE)
 _AT_ONCE = 10
-_SHARE = 150
+_SHARE = 75
 
 
 def _ways(kinds: Sequence[str]) -> list[Any]:

@@ -55,7 +55,19 @@ def test_normalize(given: paths.StrPath, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["..", "../a", "/..", "a/../..", "a\\..\\..\\b", "./..", "a/../../a"]
+    "path",
+    [
+        "..",
+        "../a",
+        "/..",
+        "a/../..",
+        "a\\..\\..\\b",
+        "./..",
+        "a/../../a",
+        ".. /x",
+        "a/ ../x",
+        "..\u3000/x",
+    ],
 )
 def test_no_path_leaves_the_root(path: str) -> None:
     with pytest.raises(errors.PathEscape, match="would leave the root"):
