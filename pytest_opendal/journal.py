@@ -12,6 +12,7 @@ holds a credential.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import socket
@@ -226,6 +227,8 @@ class Journal:
         self._fd: int | None = None
         self._lock: FileLock | None = None
         self._records: dict[int, Record] = {}
+        """Of storage objects that have not ended: a long run has many."""
+        self._numbers = itertools.count()
 
     @property
     def path(self) -> Path:
@@ -239,7 +242,7 @@ class Journal:
 
     def new_ledger(self, opened: Opened) -> Ledger:
         """Begin the record of one storage object; nothing is written before its first event."""
-        number = len(self._records)
+        number = next(self._numbers)
         record = self._records[number] = Record(opened)
         return Ledger(self, number, record)
 
@@ -273,6 +276,10 @@ class Journal:
             Ledger(self, number, record, opened=True)
             for number, record in reversed(self._records.items())
         ]
+
+    def forget(self, number: int) -> None:
+        """Drop a record that has ended from memory."""
+        self._records.pop(number, None)
 
     def write(self, lines: bytes) -> None:
         """Append lines with one write; they reach the kernel before this returns.
@@ -376,6 +383,7 @@ class Ledger:
         if self._opened:
             self.note(("end",))
         self.record.ended = True
+        self._journal.forget(self._number)
 
     @property
     def backups(self) -> Path:

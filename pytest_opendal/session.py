@@ -309,11 +309,15 @@ class Session:
             self._torn_down = attempt
         return made
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         """Note that a report is on its way; those of attempts before a rerun may never be."""
         self._any_failed |= report.failed
         if report.when == "teardown" and self._torn_down is not None:
             self._torn_down.untold.clear()
+        yield
+        # It is on its way to the controller, or was read there; pytest keeps all reports.
+        vars(report).pop("opendal", None)
 
     def collect(self, notes: Iterable[Any], test: pytest.TestReport | None = None) -> None:
         """Collect what tests left, in the process that prints the summary."""

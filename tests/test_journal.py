@@ -48,6 +48,22 @@ def test_events_read_back_give_the_record_of_the_process(tmp_path: Path) -> None
     written.close()
 
 
+def test_a_record_that_has_ended_is_not_kept_in_memory(tmp_path: Path) -> None:
+    """A run has one for each test; what failed to be removed waits for the end of the run."""
+    written = _journal(tmp_path)
+    first, second, third = (written.new_ledger(OPENED) for _ in range(3))
+    for ledger in (first, second, third):
+        ledger.note(("+", "a", "file", False))
+    first.note(("-", "a"))
+    first.end()
+    third.end()
+    assert [ledger.record for ledger in written.ledgers()] == [second.record]
+    written.new_ledger(OPENED).note(("+", "b", "file", False))
+    assert len(replay(written.path).records) == 2
+    written.close()
+    assert written.path.exists()
+
+
 paths = st.lists(st.sampled_from(["a", "b", "ü c", "d"]), min_size=1, max_size=3).map("/".join)
 events = st.one_of(
     st.tuples(st.just("+"), paths, st.sampled_from(["file", "dir", "tree"]), st.booleans()),

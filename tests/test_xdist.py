@@ -123,6 +123,35 @@ def test_nothing_is_left_on_s3(suite: Suite, isolation: str, seaweedfs: SeaweedF
     assert seaweedfs.secret_access_key not in output(result)
 
 
+def test_reports_that_pytest_keeps_do_not_hold_what_tests_created(suite: Suite) -> None:
+    """It was read when it came; a run with many tests would keep the names of all their files."""
+    suite.lab()
+    suite.write(
+        conftest="""
+        import os
+        from pathlib import Path
+
+        def pytest_sessionfinish(session):
+            stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
+            reports = [report for reports in stats.values() for report in reports]
+            assert len(reports) == 6
+            held = [report.nodeid for report in reports if hasattr(report, "opendal")]
+            Path(f"held-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}").write_text(str(len(held)))
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(opendal, number): opendal.write_bytes(f"{number}/a.txt", b"x")
+        """,
+    )
+    result = suite.run("-n1", "--opendal-report=report.json")
+    result.assert_outcomes(passed=2)
+    held = {file.name: file.read_text() for file in suite.pytester.path.glob("held-*")}
+    assert held == {"held-gw0": "0", "held-main": "0"}
+    assert suite.report()["created"] == 4
+
+
 def test_areas_of_a_conftest_configuration_are_gone(suite: Suite) -> None:
     """The controller never sees that configuration, and has to tidy up all the same."""
     suite.write(
