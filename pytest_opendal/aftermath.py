@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_opendal import reap, recovery, remnants
 from pytest_opendal.report import Reason
-from pytest_opendal.terminal import printable
+from pytest_opendal.terminal import printable, resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +83,9 @@ class Aftermath:
         counts: Counter[str] = Counter()
         for part in counted:
             counts[part.storage] += part.count
-        told = ", ".join(f"{count} in {storage}" for storage, count in sorted(counts.items()))
+        told = ", ".join(
+            f"{resources(count)} in {storage}" for storage, count in sorted(counts.items())
+        )
         runs = _runs(len({part.run_id for part in counted}))
         return [f"{runs} left {told}; remove with --opendal-reap, or: pytest-opendal reap"]
 
@@ -102,13 +104,17 @@ def reaped_lines(reaped: Iterable[Reaped]) -> list[str]:
     counts: Counter[str] = Counter()
     for part in parts:
         counts[part.storage] += len(part.removed)
-    told = ", ".join(f"{count} from {name}" for name, count in sorted(counts.items()) if count)
+    told = ", ".join(
+        f"{resources(count)} from {name}" for name, count in sorted(counts.items()) if count
+    )
     runs = _runs(len({part.run_id for part in parts}))
     lines = [f"reap: removed what {runs} left: {told}"] if told else []
     for part in parts:
         if part.failed:
             error = next(left.error for left in part.left if left.reason is Reason.FAILED)
-            lines.append(f"reap: {part.failed} left in {part.storage} ({part.where}): {error}")
+            lines.append(
+                f"reap: {resources(part.failed)} left in {part.storage} ({part.where}): {error}"
+            )
     return lines
 
 
@@ -135,7 +141,10 @@ def _outcome(part: Reaped, *, dry: bool) -> str:
         (len(part.removed), "would remove" if dry else "removed"),
         (part.failed, "cannot remove" if dry else "could not remove"),
     ]
-    return ", ".join(f"{verb} {count}" for count, verb in counts if count) or "nothing to remove"
+    return (
+        ", ".join(f"{verb} {resources(count)}" for count, verb in counts if count)
+        or "nothing to remove"
+    )
 
 
 def _left_lines(left: Iterable[Leftover]) -> list[str]:

@@ -103,7 +103,7 @@ def one_line(report: RunReport) -> str:
         return ""
     by_storage = groupby(report.leftovers, key=lambda left: left.storage)
     counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in by_storage)
-    return f"opendal: {_resources(len(report.leftovers))} left behind: {counts}"
+    return f"opendal: {resources(len(report.leftovers))} left behind: {counts}"
 
 
 def header_lines(infos: Sequence[StorageInfo], source: str, width: int = 80) -> list[str]:
@@ -175,7 +175,8 @@ def _start(text: str, room: int) -> str:
     return text[:kept]
 
 
-def _resources(count: int) -> str:
+def resources(count: int) -> str:
+    """Return a number of resources with its noun."""
     return f"{count} resource{'s' * (count != 1)}"
 
 
@@ -290,7 +291,7 @@ def _remnant_lines(remnants: tuple[Remnants, ...], view: View) -> Iterator[Line]
     shown = runs if view.details else runs[:MAX_OTHERS]
     for run in shown:
         title = f"remnant of run {run[0].run_id} ({run[0].started}, {run[0].host})"
-        counts = ", ".join(f"{found.count} in {found.storage}" for found in run)
+        counts = ", ".join(f"{resources(found.count)} in {found.storage}" for found in run)
         yield Line(view.fit(title, view.width), _BOLD)
         yield Line("  " + view.fit(counts, view.width - 2), _YELLOW)
     if len(shown) < len(runs):
@@ -319,5 +320,5 @@ def _verdict_lines(report: RunReport) -> Iterator[Line]:
     count = verdict(report)
     if count:
         verb = "was" if count == 1 else "were"
-        text = f"the run fails because {_resources(count)} {verb} left"
+        text = f"the run fails because {resources(count)} {verb} left"
         yield Line(f"{text} (--opendal-leftovers=error)", {"red": True, "bold": True})

@@ -142,20 +142,22 @@ def test_what_a_killed_run_left_is_named_and_reaped(suite: Suite, place: Place) 
     named = suite.run("--opendal-report=report.json")
     named.assert_outcomes(passed=1)
     named.stdout.fnmatch_lines(
-        ["opendal: a run that died left * in lab; remove with --opendal-reap*"]
+        ["opendal: a run that died left * resources in lab; remove with --opendal-reap*"]
     )
     (remnants,) = suite.report()["remnants"]
     assert remnants.keys() == {"run_id", "started", "host", "storage", "count"}
     assert section(named)[0].startswith(f"remnant of run {remnants['run_id']} (")
     assert section(named)[1:] == [
-        f"  {remnants['count']} in lab",
+        f"  {remnants['count']} resources in lab",
         "  remove with: pytest --opendal-reap, or: pytest-opendal reap",
     ]
     assert place.files() == files, "naming touches nothing"
 
     reaped = suite.run("--opendal-reap", "--opendal-report=report.json")
     reaped.assert_outcomes(passed=1)
-    told = f"opendal: reap: removed what a run that died left: {remnants['count']} from lab"
+    told = (
+        f"opendal: reap: removed what a run that died left: {remnants['count']} resources from lab"
+    )
     assert told in reaped.stdout.lines
     assert section(reaped) == []
     assert suite.report()["remnants"] == []
@@ -197,7 +199,7 @@ def test_quiet_runs_are_told_of_a_reap_in_the_summary(suite: Suite, place: Place
     suite.write(test_it=LIVES)
     result = suite.run("-q", "--opendal-reap")
     told = [line for line in result.stdout.lines if line.startswith("opendal: ")]
-    assert told == ["opendal: reap: removed what a run that died left: 4 from lab"]
+    assert told == ["opendal: reap: removed what a run that died left: 4 resources from lab"]
 
 
 def test_the_ini_key_reaps_too(suite: Suite) -> None:
@@ -224,7 +226,9 @@ def test_the_controller_reaps_before_its_workers_begin(suite: Suite) -> None:
     )
     result = suite.run("-n2", "--opendal-reap")
     result.assert_outcomes(passed=4)
-    assert output(result).count("reap: removed what a run that died left: 5 from lab") == 1
+    assert (
+        output(result).count("reap: removed what a run that died left: 5 resources from lab") == 1
+    )
     assert suite.journals == []
 
 
@@ -234,10 +238,10 @@ def test_without_a_cache_the_private_directory_is_looked_into(suite: Suite) -> N
     suite.write(test_it=DIES)
     suite.kill("-p", "no:cacheprovider", ready=1)
     suite.write(test_it=LIVES)
-    assert "died left 5 in lab" in output(suite.run())
+    assert "died left 5 resources in lab" in output(suite.run())
     suite.lab(kwargs={"root": str(suite.pytester.path / "of-another-project")})
     assert "died" not in output(suite.run())
-    assert "died left 5 in lab" in output(suite.run("-p", "no:cacheprovider"))
+    assert "died left 5 resources in lab" in output(suite.run("-p", "no:cacheprovider"))
     assert reap().exit_code == 0
     assert suite.left() == []
 

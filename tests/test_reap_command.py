@@ -69,7 +69,7 @@ def test_it_tells_what_it_removed_by_run_and_storage() -> None:
     assert result.exit_code == 0
     (first, second, last) = result.output.splitlines()
     assert first.startswith(f"run {HOUR_AGO} (started 2026-01-31T11:00:00+00:00 on ")
-    assert second == f"  sdcard (fs, {root}): removed 2"
+    assert second == f"  sdcard (fs, {root}): removed 2 resources"
     assert last == "nothing is left"
     assert list(root.iterdir()) == []
 
@@ -80,7 +80,7 @@ def test_a_dry_run_lists_and_touches_nothing() -> None:
     result = reap("--dry-run")
     assert result.exit_code == 0
     assert result.output.splitlines()[1:] == [
-        f"  sdcard (fs, {root}): would remove 2",
+        f"  sdcard (fs, {root}): would remove 2 resources",
         "    a.txt",
         "    b.txt",
         "nothing was touched (--dry-run)",

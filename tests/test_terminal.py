@@ -229,9 +229,9 @@ def test_remnants_come_with_the_command_that_removes_them() -> None:
         """
 == opendal leftovers
 remnant of run 20251122-181500-ab12 (2025-11-22T18:15:00+00:00, lab-host-3)
-  3 in results, 12 in sdcard
+  3 resources in results, 12 resources in sdcard
 remnant of run 20251123-070000-cd34 (2025-11-22T18:15:00+00:00, lab-host-4)
-  1 in sdcard
+  1 resource in sdcard
   remove with: pytest --opendal-reap, or: pytest-opendal reap
 """
     )
