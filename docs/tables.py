@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -141,6 +142,46 @@ def _help_block(text: str) -> str:
     return f"```text\n{text}\n```"
 
 
+MEASURED = Path(__file__).parent / "benchmarks"
+"""What `tox run -e bench` and `tox run -e bench-opendal045` wrote."""
+
+
+def speed_table() -> str:
+    """Return what was measured on both lines of opendal, one row for each work."""
+    lines = [
+        json.loads(file.read_text(encoding="utf-8")) for file in sorted(MEASURED.glob("*.json"))
+    ]
+    heads = ["work", "peer", "goal", *(f"opendal {told['opendal']}" for told in lines)]
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for number, told in enumerate(lines):
+        for row in told["rows"]:
+            goal = "" if row["target"] is None else f"{row['target']:g}"
+            cells = rows.setdefault((_work(row), row["peer"], goal), [""] * len(lines))
+            cells[number] = _ratio(row)
+    return table(heads, [(*names, *cells) for names, cells in rows.items()])
+
+
+def _work(row: Mapping[str, Any]) -> str:
+    size = row["size"]
+    if size is None:
+        return str(row["work"])
+    return f"{row['work']}, {f'{size >> 20} MiB' if size % (1 << 20) == 0 else f'{size:,}'}"
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    peak = row["ours"]["peak"]
+    text = f"{row['ratio']:.2f}" if row["within"] else f"**{row['ratio']:.2f}**"
+    return f"{text} (+{max(1, peak >> 20)} MiB)" if peak else text
+
+
+class SpeedTable(SphinxDirective):
+    """The directive ``opendal-speed``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        return self.parse_text_to_nodes(speed_table())
+
+
 class CommandHelp(SphinxDirective):
     """The directive ``opendal-command``."""
 
@@ -180,5 +221,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("opendal-command", CommandHelp)
     app.add_directive("opendal-report", ReportTables)
     app.add_directive("opendal-options", OptionsTable)
+    app.add_directive("opendal-speed", SpeedTable)
     app.add_directive("opendal-settings", SettingsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
