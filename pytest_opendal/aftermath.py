@@ -115,7 +115,7 @@ def reaped_lines(reaped: Iterable[Reaped]) -> list[str]:
             lines.append(
                 f"reap: {resources(part.failed)} left in {part.storage} ({part.where}): {error}"
             )
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _runs(count: int) -> str:
@@ -128,9 +128,9 @@ def command_lines(reaped: Iterable[Reaped], *, dry: bool) -> Iterator[str]:
         reaped, key=lambda part: (part.run_id, part.started, part.host)
     ):
         if run_id:
-            yield f"run {run_id} (started {started}{f' on {host}' if host else ''})"
+            yield printable(f"run {run_id} (started {started}{f' on {host}' if host else ''})")
         for part in parts:
-            yield f"  {part.storage} ({part.where}): {_outcome(part, dry=dry)}"
+            yield printable(f"  {part.storage} ({part.where}): {_outcome(part, dry=dry)}")
             if dry:
                 yield from _cut([f"    {printable(name)}" for name in part.removed])
             yield from _cut([f"    {line}" for line in _left_lines(part.left)])

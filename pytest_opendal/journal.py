@@ -26,7 +26,7 @@ from pytest_opendal.paths import below, parents
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from filelock import FileLock
 
@@ -180,7 +180,15 @@ def _restored(record: Record, path: str) -> None:
 
 
 def _opened(record: Record, opened: dict[str, Any]) -> None:
-    record.opened = Opened(**opened)
+    found = Opened(**opened)
+    told = {**opened, **found.identity, "identity": ""}
+    _refuse_all_but_text(told.values())
+    record.opened = found
+
+
+def _refuse_all_but_text(values: Iterable[object]) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError
 
 
 def _ended(record: Record) -> None:
@@ -202,6 +210,23 @@ _APPLY: dict[str, Callable[..., None]] = {
     "saved": _saved,
     "restored": _restored,
     "end": _ended,
+}
+
+
+# What was damaged may be of any type, and is not acted upon.
+_VALUES: dict[str, tuple[type | tuple[type, ...], ...]] = {
+    "open": (dict,),
+    "+": (str, str, bool),
+    "-": (str,),
+    "-1": (str,),
+    "renaming": (str, str),
+    "moving": (str, str),
+    "moved": (str, str),
+    "unmoved": (str,),
+    ">": (str, str),
+    "saved": (str, (str, type(None))),
+    "restored": (str,),
+    "end": (),
 }
 
 
@@ -424,9 +449,9 @@ def replay(path: Path) -> Replayed:
     damaged = 0
     for line in lines[1:]:
         try:
-            event = json.loads(line)
+            event = _read_event(line)
             records.setdefault(event[1], Record()).apply(event)
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             damaged += 1
     outstanding = {
         number: record
@@ -436,11 +461,20 @@ def replay(path: Path) -> Replayed:
     return Replayed(header, outstanding, damaged)
 
 
+def _read_event(line: bytes) -> Event:
+    code, number, *values = event = json.loads(line)
+    known = zip((number, *values), (int, *_VALUES[code]), strict=True)
+    if not all(isinstance(value, kind) for value, kind in known):
+        raise TypeError
+    return tuple(event)
+
+
 def _read_header(lines: list[bytes], path: Path) -> Header:
     try:
         fields = json.loads(lines[0])
         header = Header(*fields)
-    except (ValueError, TypeError, LookupError):
+        _refuse_all_but_text(fields[1:])
+    except (ValueError, TypeError, LookupError, RecursionError):
         msg = f"{path}: not a journal of pytest-opendal, left alone"
         raise UnreadableJournal(msg) from None
     if header.version != VERSION:

@@ -181,7 +181,7 @@ def _print(reaped: list[Reaped], found: Found, places: Iterable[Path], *, dry: b
         click.echo(line)
     for line in (*found.elsewhere, *found.alone):
         click.echo(printable(line))
-    click.echo(_last_line(reaped, places, dry=dry))
+    click.echo(printable(_last_line(reaped, places, dry=dry)))
 
 
 def _last_line(reaped: list[Reaped], places: Iterable[Path], *, dry: bool) -> str:

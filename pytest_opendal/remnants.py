@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, journal
 from pytest_opendal.paths import below, normalize
 from pytest_opendal.places import EMBEDDED
-from pytest_opendal.process import AREAS
+from pytest_opendal.process import AREAS, started_of
 from pytest_opendal.report import Remnants
 
 if TYPE_CHECKING:
@@ -222,6 +222,9 @@ def read(path: Path) -> Replayed:
         raise _OfOtherHost(f"{path}: journal of host {header.host}, to be reaped there, left alone")
     if replayed.damaged:
         text = f"is damaged in {replayed.damaged} of its lines, left alone"
+        raise journal.UnreadableJournal(f"{path}: {text}")
+    if started_of(header.run_id) is None:
+        text = f"is of a run {header.run_id!r}, which is no id of a run, left alone"
         raise journal.UnreadableJournal(f"{path}: {text}")
     for record in replayed.records:
         for name in _names(record):
