@@ -30,7 +30,8 @@ def normalize(path: StrPath) -> str:
 
     Raises:
         PathEscape: the path would leave the root.
-        InvalidPath: the path holds control characters, begins or ends with a space, or is too long.
+        InvalidPath: the path holds control characters or is too long, or a name in it begins or ends
+            with white space.
     """
     text = os.fspath(path)
     if not isinstance(text, str):
@@ -52,19 +53,22 @@ def normalize(path: StrPath) -> str:
                 msg = f"{text!r} would leave the root of the storage"
                 raise PathEscape(msg)
             parts.pop()
-        elif piece != piece.strip() and piece.strip() in {".", ".."}:
-            # opendal takes the white space off a directory's name, and would go up.
-            msg = f"{text!r} would leave the root of the storage, without its white space"
-            raise PathEscape(msg)
         elif piece not in {"", "."}:
+            _refuse_white_space(text, piece)
             parts.append(piece)
-    name = "/".join(parts)
-    if name != name.strip():
-        # opendal cuts it off, so that another path would be used than the one that is tracked.
-        msg = f"{text!r} begins or ends with white space, which opendal takes away"
-        raise InvalidPath(msg)
     trailing_slash = "/" if parts and pieces[-1] in {"", ".", ".."} else ""
-    return name + trailing_slash
+    return "/".join(parts) + trailing_slash
+
+
+def _refuse_white_space(path: str, piece: str) -> None:
+    # opendal (0.45 and 0.47) cuts it off the ends of a path, and off a directory of fs that it lists:
+    # another name would be used than the one that is tracked, and `.. ` would go up.
+    if (meant := piece.strip()) in {".", ".."} and piece != meant:
+        msg = f"{path!r} would leave the root of the storage, without its white space"
+        raise PathEscape(msg)
+    if piece != meant:
+        msg = f"{path!r}: {piece!r} begins or ends with white space, which opendal takes away"
+        raise InvalidPath(msg)
 
 
 def is_directory(path: str) -> bool:

@@ -1047,11 +1047,21 @@ def test_a_file_has_one_name_however_it_is_spelled(storage: Storage, path: str) 
 
 
 @literal_paths
-@pytest.mark.parametrize("path", [" lead", "trail ", "d/trail ", "trail /", "\u3000wide"])
+@pytest.mark.parametrize("path", [" lead", "d/trail ", "trail /", "in /f", "d/ f", "\u3000wide"])
 def test_white_space_that_opendal_would_cut_off_is_refused(storage: Storage, path: str) -> None:
     for use in (storage.read_bytes, storage.create_dir, storage.list, storage.remove_all):
         with pytest.raises(errors.InvalidPath, match="white space"):
             use(path)
+
+
+@literal_paths
+def test_white_space_within_a_name_is_kept(lab: Lab, storage: Storage) -> None:
+    storage.write_bytes("a b/c  d", b"x")
+    assert storage.read_bytes("a b/c  d") == b"x"
+    assert lab.stranger.read("a b/c  d") == b"x"
+    assert "a b/c  d" in storage.get_created_resources()
+    storage.delete("a b/c  d")
+    assert not storage.exists("a b/c  d")
 
 
 @literal_paths
