@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from hostile import Bystanders, generated, handmade, try_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract import REMOTE, Lab, lab_of
+from contract import OPENDAL, REMOTE, Lab, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,11 +46,27 @@ def bystanders(lab: Lab, request: pytest.FixtureRequest) -> Bystanders:
     return Bystanders(lab, directory)
 
 
+@pytest.fixture(scope="module")
+def tally(pytestconfig: pytest.Config) -> Iterator[Counter[str]]:
+    """How many names were tried on each kind; the sweep tells it at its end."""
+    tried: Counter[str] = Counter()
+    yield tried
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    if pytestconfig.option.markexpr == "sweep" and capture is not None:
+        with capture.global_and_fixture_disabled():
+            for kind, count in sorted(tried.items()):
+                sys.stdout.write(f"\nhostile names tried on {kind}, opendal {OPENDAL}: {count:,}")
+
+
 @pytest.fixture
-def attempt(lab: Lab, bystanders: Bystanders) -> Callable[[Sequence[str]], None]:
+def attempt(
+    lab: Lab, bystanders: Bystanders, tally: Counter[str]
+) -> Callable[[Sequence[str]], None]:
     """Try names as one test would, to its end."""
+    kind = f"{lab.kind}{'-area' if lab.area else ''}"
 
     def try_names(names: Sequence[str]) -> None:
+        tally[kind] += len(names)
         held = lab.hold()
         assert not list(try_all(held.storage, names, lab.tmp))
         bystanders.check(names)
@@ -65,14 +83,11 @@ def attempt(lab: Lab, bystanders: Bystanders) -> Callable[[Sequence[str]], None]
 def test_no_handmade_name_leaves(
     attempt: Callable[[Sequence[str]], None],
     bystanders: Bystanders,
-    lab: Lab,
     share: int,
-    record_property: Callable[[str, object], None],
 ) -> None:
     names = handmade(bystanders.aims)[::share]
     for start in range(0, len(names), _AT_ONCE):
         attempt(names[start : start + _AT_ONCE])
-    record_property(f"hostile names on {lab.kind}", len(names))
 
 
 _QUICK = settings(
@@ -98,17 +113,6 @@ _QUICK = settings(
 def test_no_generated_name_leaves(
     attempt: Callable[[Sequence[str]], None],
     bystanders: Bystanders,
-    lab: Lab,
     how: settings,
-    record_property: Callable[[str, object], None],
 ) -> None:
-    tried = set()
-
-    @settings(how)
-    @given(st.lists(generated(bystanders.aims), max_size=4))
-    def try_them(names: list[str]) -> None:
-        attempt(names)
-        tried.update(names)
-
-    try_them()
-    record_property(f"hostile names on {lab.kind}", len(tried))
+    settings(how)(given(st.lists(generated(bystanders.aims), max_size=4))(attempt))()
