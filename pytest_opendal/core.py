@@ -60,16 +60,17 @@ class Operations(Writing):
 
     async def _copy_directory(self, origin: str, place: str) -> None:
         # The listing ends before the first copy, so that a service never lists what was just made.
-        entries = [entry async for entry in self.connection.list(f"{origin}/", recursive=True)]
+        # Nor is anything noted under a name that nobody could use: others chose those in the source.
+        targets = {
+            entry: self.resolve(self.relative(place + entry[len(origin) :]), "copy")
+            async for entry in self.connection.list(f"{origin}/", recursive=True)
+        }
         if self.connection.backend.hierarchical:
             await self.create_dir(self.relative(f"{place}/"))
-        for entry in entries:
-            if entry.endswith("/"):
-                await self.create_dir(self.relative(place + entry[len(origin) :]))
-        files = [entry for entry in entries if not entry.endswith("/")]
-        await self.limited(
-            *(self._copy_file(entry, place + entry[len(origin) :]) for entry in files)
-        )
+        for target in filter(is_directory, targets.values()):
+            await self.create_dir(self.relative(target))
+        files = {entry: target for entry, target in targets.items() if not is_directory(target)}
+        await self.limited(*(self._copy_file(entry, target) for entry, target in files.items()))
 
     async def limited(self, *jobs: Any) -> None:
         """Run coroutines, a few at once; the first error ends the rest."""

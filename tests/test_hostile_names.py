@@ -12,6 +12,8 @@ from hostile import Bystanders, generated, handmade, try_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_opendal import errors
+
 from contract import OPENDAL, REMOTE, Lab, lab_of
 
 if TYPE_CHECKING:
@@ -116,3 +118,18 @@ def test_no_generated_name_leaves(
     how: settings,
 ) -> None:
     settings(how)(given(st.lists(generated(bystanders.aims), max_size=4))(attempt))()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", " lead"])
+def test_a_directory_with_a_name_that_nobody_could_use_is_not_copied(
+    fs_lab: Lab, name: str
+) -> None:
+    """It would be noted, and the journal of a run that dies with it left alone."""
+    storage = fs_lab.open()
+    there = Path(fs_lab.kwargs["root"]) / "theirs"
+    there.mkdir()
+    (there / name).write_bytes(b"theirs")
+    with pytest.raises(errors.InvalidPath, match="lab: copy: "):
+        storage.copy("theirs", "ours")
+    assert storage.get_created_resources() == set()
+    assert not storage.exists("ours/")
