@@ -187,7 +187,7 @@ class Operations(Writing):
         if self._is_link(resolved):
             await self._delete_link("remove_all", name)
             return
-        await self.tracker.save_below(name)
+        await self.tracker.save_below(resolved)
         await self._remove_all(resolved, name)
         await self._forget(resolved)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.connection import UNREACHABLE
-from pytest_opendal.paths import below, parents
+from pytest_opendal.paths import below, is_directory, name_of, parents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -348,11 +348,13 @@ class Tracker:
         await transfer.download(self.connection, name, place)
         self.note(("saved", origin, backup))
 
-    async def save_below(self, name: str) -> None:
-        """Keep everything at and below ``name`` that is not ours, when ``on_existing: restore``."""
+    async def save_below(self, resolved: str) -> None:
+        """Keep everything at and below a path that is not ours, when ``on_existing: restore``."""
         if not self.saves:
             return
-        for path in await self._foreign_below(name):
+        for path in await self._foreign_below(name_of(resolved)):
+            if is_directory(resolved) and path == name_of(resolved):
+                continue  # a file is not what ``x/`` names, and stays
             if path.endswith("/"):
                 self._save_directory(path[:-1])
             else:

@@ -276,6 +276,16 @@ def test_a_service_that_cannot_rename_is_not_asked(
         assert lab.replayed()[0].at("g") == []
 
 
+def test_a_file_is_not_what_a_directory_of_its_name_means(plain_lab: Lab, image: Path) -> None:
+    plain_lab.need("list")
+    held = plain_lab.hold(on_existing="restore")
+    held.storage.ensure("f", image)
+    held.storage.remove_all("f/")
+    assert held.storage.exists("f")
+    assert end(plain_lab, held) == ()
+    assert plain_lab.stranger.everything() == {}
+
+
 def test_restore_gives_up_what_was_ensured_for_a_stranger(plain_lab: Lab, image: Path) -> None:
     held = plain_lab.hold(on_existing="restore")
     held.storage.ensure("f", image)
