@@ -270,7 +270,7 @@ class Model:
     """Directories that nobody can tell of: named like a file where both are one entry; removed by
     the stranger when they were the test's, or where the test remembers them and makes them again."""
     kept: set[str] = field(default_factory=set)
-    """Foreign files that the test has written over with ``keep``, also when they are gone."""
+    """Foreign files that the test has written over with ``keep``, also when the stranger removes them."""
     removed: set[str] = field(default_factory=set)
     """Foreign paths that the test has removed, moved or written over."""
     doubtful: set[str] = field(default_factory=set)
@@ -343,6 +343,10 @@ class Model:
             self._changed(after)
         if done and name in _REMOVALS:
             self._forget(*paths)
+            # What it writes there from now on is new.
+            self.kept -= {
+                name for name in self.kept - after.keys() if below(name, name_of(paths[0]))
+            }
         if done and name in _CLAIMS:
             self._claim(*paths)
         if killed and self.on_existing == "created":
