@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pytest_opendal import reap, recovery, remnants
 from pytest_opendal.report import Reason
-from pytest_opendal.terminal import printable, resources
+from pytest_opendal.terminal import resources
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

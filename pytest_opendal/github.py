@@ -7,7 +7,8 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from pytest_opendal.terminal import SESSION, human_size, printable
+from pytest_opendal.terminal import SESSION, human_size
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

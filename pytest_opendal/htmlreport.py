@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from pytest_opendal.terminal import SESSION, TITLE, human_size, printable
+from pytest_opendal.terminal import SESSION, TITLE, human_size
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

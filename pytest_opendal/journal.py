@@ -384,7 +384,8 @@ class Ledger:
         """
         if not quietly:
             lines = self._line(events[0]) if len(events) == 1 else "".join(map(self._line, events))
-            self._journal.write((lines if self._opened else self._opening() + lines).encode())
+            text = lines if self._opened else self._opening() + lines
+            self._journal.write(text.encode(errors="surrogatepass"))
             self._opened = True
         for event in events:
             # Most note a creation: a shorter way than that of the others, to the same end.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_opendal.digests import closing
 from pytest_opendal.errors import IsADirectory, NotADirectory, NotFound, StorageError
 from pytest_opendal.paths import as_directory, name_of, normalize, parents
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -60,7 +61,7 @@ async def _near(storage: Subject, directory: str, wanted: str) -> str:
     with suppress(NotFound, NotADirectory):
         names = await names_in(storage, directory)
     if near := _alike(wanted, names):
-        return f"nearest in {shown}: {', '.join(near)}"
+        return f"nearest in {shown}: {', '.join(map(printable, near))}"
     if names:
         return f"{shown} holds: {enumeration(names)}"
     return f"{shown} is empty" if await storage.exists(as_directory(directory) or "/") else ""
@@ -92,6 +93,6 @@ def _alike(wanted: str, names: list[str]) -> list[str]:
 
 def enumeration(names: list[str]) -> str:
     """Join the first names with commas, and tell how many more there are."""
-    shown = ", ".join(names[:NEAREST])
+    shown = ", ".join(map(printable, names[:NEAREST]))
     more = len(names) - NEAREST
     return f"{shown} ... and {more} more" if more > 0 else shown

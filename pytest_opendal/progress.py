@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_opendal.meter import Meter
-from pytest_opendal.terminal import human_size, printable, shorten
+from pytest_opendal.terminal import human_size, shorten
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.process import Process, started_of
 from pytest_opendal.reap import Reaper
 from pytest_opendal.run import Hooks, Run
-from pytest_opendal.terminal import printable
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

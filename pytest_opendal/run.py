@@ -521,7 +521,8 @@ def slug(test: str) -> str:
     if not test:
         return "session"
     readable = _UNSAFE.sub("-", test.rpartition("/")[2]).strip("-.")[-_SLUG_CHARACTERS:]
-    return f"{readable}-{hashlib.sha256(test.encode()).hexdigest()[:8]}"
+    whole = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
+    return f"{readable}-{whole[:8]}"
 
 
 def info_of(settings: StorageSettings) -> StorageInfo:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from unicodedata import east_asian_width
 
 from pytest_opendal.report import Reason, verdict
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,16 +135,6 @@ def human_size(size: int | None) -> str:
     while size / _KIB**power >= _KIB - 0.05 and power < len(_UNITS):
         power += 1
     return f"{size / _KIB**power:.1f} {_UNITS[power - 1]}"
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped: others choose the names that we print."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def columns(text: str) -> int:

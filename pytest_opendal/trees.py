@@ -11,6 +11,7 @@ from pytest_opendal.digests import Content, Digest, closing
 from pytest_opendal.errors import NotFound
 from pytest_opendal.nearest import missing
 from pytest_opendal.paths import as_directory, is_directory, name_of, normalize, parents
+from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -152,7 +153,7 @@ def _section(kind: str, entries: Sequence[_Entry]) -> Iterator[str]:
     if entries:
         yield f"  {kind}:"
     for entry in entries[:MOST]:
-        yield f"    {entry.name}"
+        yield f"    {printable(entry.name)}"
         yield from (f"      {line}" for line in entry.lines)
     if len(entries) > MOST:
         yield f"    ... and {len(entries) - MOST} more"

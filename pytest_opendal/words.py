@@ -15,6 +15,16 @@ OnExisting = Literal["created", "keep", "restore", "refuse"]
 _LISTED = 20
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped: others choose the names that we print."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return how a message about an unknown word ends: the nearest known one, or what is known."""
     import difflib

@@ -533,6 +533,21 @@ def test_claims_fail_over_a_real_directory(directory: Path) -> None:
     assert told("assert_tree", "emty", {}).endswith("nearest in lab:/: empty/")
 
 
+def test_names_that_others_chose_reach_no_terminal_as_they_are(directory: Path) -> None:
+    (directory / "kernel\x1b[31m.img").touch()
+
+    async def claim(name: str, *arguments: Any) -> str:
+        storage = Operated(opendal.AsyncOperator("fs", root=str(directory)))
+        with pytest.raises(AssertionError) as caught:
+            await getattr(assertions, name)(storage, *arguments)
+        return str(caught.value)
+
+    for told in (claim("assert_exists", "kernel.img"), claim("assert_tree", "", {})):
+        text = asyncio.run(told)
+        assert "kernel\\x1b[31m.img" in text
+        assert "\x1b" not in text
+
+
 # Signed requests: what was signed.
 
 SIGNED = "https://s3.example/bucket/boot/kernel.img?X-Amz-Expires=60&X-Amz-Signature=secret"

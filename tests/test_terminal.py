@@ -20,10 +20,10 @@ from pytest_opendal.terminal import (
     header_lines,
     human_size,
     one_line,
-    printable,
     shorten,
     write_summary,
 )
+from pytest_opendal.words import printable
 
 SDCARD = StorageInfo("sdcard", "fs", "/srv/lab/sdcard", "0.47.12")
 RESULTS = StorageInfo("results", "s3", "http://127.0.0.1:9000/lab/results", "0.47.12")
