@@ -325,7 +325,7 @@ class Tracker:
 
     async def removing_directory(self, name: str, remove: Awaitable[bool]) -> bool:
         """Note that ``name`` is to be there at the end, then remove it; whether that was done."""
-        saves = self.saves and not self.is_ours(name) and self._save_directory(name)
+        saves = self.saves and not self._made(f"{name}/") and self._save_directory(name)
         is_gone = await remove
         if saves and not is_gone:
             self.note(("restored", self.record.origin(name)))

@@ -265,6 +265,18 @@ def test_what_was_ensured_in_a_directory_of_a_test_takes_the_directory_along(
     assert fs_lab.stranger.everything() == {}
 
 
+def test_restore_of_an_empty_directory_that_was_deleted_beside_our_file(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with lab_of("moto", request, tmp_path) as lab:
+        lab.stranger.create_dir("d/")
+        held = lab.hold(on_existing="restore")
+        held.storage.write_bytes("d", b"ours")
+        held.storage.delete("d/")
+        assert end(lab, held) == ()
+        assert lab.stranger.everything() == {"d/": None}
+
+
 def test_a_service_that_cannot_rename_is_not_asked(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
