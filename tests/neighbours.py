@@ -347,6 +347,8 @@ class Model:
             self.kept -= {
                 name for name in self.kept - after.keys() if below(name, name_of(paths[0]))
             }
+        if done and name == "create_dir":
+            self.ours.discard(paths[0])  # a file of ours that had this name is gone
         if done and name in _CLAIMS:
             self._claim(*paths)
         if killed and self.on_existing == "created":
