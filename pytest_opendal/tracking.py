@@ -285,11 +285,12 @@ class Tracker:
 
     def note(self, *events: Event) -> None:
         """Note events; inside an area of ours one line in the journal stands for all of them."""
+        if not events:
+            return
         if self.area and not self._area_noted:
             self._area_noted = True
             self.ledger.note(("+", self.area, "tree", False))
-        if events:
-            self.ledger.note(*events, quietly=bool(self.area))
+        self.ledger.note(*events, quietly=bool(self.area))
 
     async def _take_back(
         self, error: BaseException, fresh: list[str], name: str | None, before: Metadata | None
@@ -299,10 +300,17 @@ class Tracker:
                 self.note(("-1", name))
             if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
                 self.unrecorded(fresh)
+                self._take_area_back()
                 return
             for directory in reversed(fresh):
                 if await self.connection.remove_empty(directory):
                     self.note(("-1", directory))
+
+    def _take_area_back(self) -> None:
+        """Take the area out of the record when the first thing in it was refused: it was never made."""
+        if self.area and self.created_count == 1 and list(self.record.created) == [self.area]:
+            self.ledger.note(("-1", self.area))
+            self._area_noted, self.created_count = False, 0
 
     async def _is_untouched(self, error: BaseException, name: str, before: Metadata | None) -> bool:
         """Whether nothing of ours is at ``name`` any more after a failed creation."""

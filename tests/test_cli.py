@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
+
+
+@pytest.fixture(autouse=True)
+def own_journals(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command's journals from the runs of other tests, which tell of all of this user's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("journals")))
 
 
 def _check(directory: Path, text: str, *options: str) -> Result:

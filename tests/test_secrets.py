@@ -7,6 +7,7 @@ import html
 import json
 import pickle
 import signal
+import tempfile
 import traceback
 from base64 import b64encode
 from functools import partial
@@ -53,6 +54,12 @@ def servers_of_lab(
 @pytest.fixture
 def quick(servers_of_lab: dict[str, Place]) -> dict[str, Place]:
     return {name: servers_of_lab[name] for name in QUICK}
+
+
+@pytest.fixture(autouse=True)
+def own_journals(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command's journals from the runs of other tests, which tell of all of this user's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("journals")))
 
 
 def test_the_search_finds_what_a_suite_gives_away(suite: Suite, quick: dict[str, Place]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from pytest_opendal.run import Held
 
+    import servers
+
 
 def created(lab: Lab, held: Held) -> set[str]:
     """Return what the storage object says, after making sure that the journal says the same."""
@@ -476,3 +478,17 @@ def test_a_full_disk_damages_nothing(tmp_path: Path, tiny_disk: Path, way: str, 
     assert created(lab, held) == set()
     lab.end(held)
     lab.close()
+
+
+def test_an_area_in_which_the_first_write_was_refused_was_never_made(
+    seaweedfs: servers.SeaweedFS, tmp_path: Path
+) -> None:
+    reader = Lab("seaweedfs", "s3", seaweedfs.readonly_kwargs, "test", tmp_path)
+    held = reader.hold()
+    for _ in range(2):
+        with pytest.raises(errors.PermissionDenied):
+            held.storage.write_bytes("f", b"ours")
+        assert [record for record in reader.replayed() if record.created] == []
+    assert reader.end(held).leftovers == ()
+    reader.close()
+    assert list((tmp_path / "journals").iterdir()) == []
