@@ -300,7 +300,9 @@ class Tracker:
                 self.note(("-1", name))
             if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
                 self.unrecorded(fresh)
-                self._take_area_back()
+                # Other refusals tell that something is there, be it of a device that writes there.
+                if isinstance(error, errors.PermissionDenied):
+                    self._take_area_back()
                 return
             for directory in reversed(fresh):
                 if await self.connection.remove_empty(directory):

@@ -16,7 +16,7 @@ import pytest
 from pytest_opendal import errors
 from pytest_opendal.report import Reason
 
-from contract import Lab, lab_of
+from contract import IS_045, Lab, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -492,3 +492,16 @@ def test_an_area_in_which_the_first_write_was_refused_was_never_made(
     assert reader.end(held).leftovers == ()
     reader.close()
     assert list((tmp_path / "journals").iterdir()) == []
+
+
+@pytest.mark.skipif(IS_045, reason="if_not_exists needs opendal 0.46 or newer")
+def test_an_area_in_which_a_device_was_first_stays_ours(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with lab_of("seaweedfs", request, tmp_path, "test") as lab:
+        held = lab.hold()
+        lab.stranger.write("f")
+        with pytest.raises(errors.StorageError):
+            held.storage.write_bytes("f", b"ours", if_not_exists=True)
+        assert lab.end(held).leftovers == ()
+        assert lab.stranger.everything() == {}
