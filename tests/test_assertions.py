@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -510,18 +511,22 @@ def test_claims_hold_over_a_real_directory(directory: Path) -> None:
     asyncio.run(claim())
 
 
+def told_of(directory: Path, name: str, *arguments: Any) -> str:
+    """Return how a claim about a real directory fails."""
+
+    async def claim() -> None:
+        storage = Operated(opendal.AsyncOperator("fs", root=str(directory)))
+        await getattr(assertions, name)(storage, *arguments)
+
+    with pytest.raises(AssertionError) as caught:
+        asyncio.run(claim())
+    return str(caught.value)
+
+
 def test_claims_fail_over_a_real_directory(directory: Path) -> None:
     (directory / "empty").mkdir()
 
-    async def claim(name: str, *arguments: Any) -> str:
-        storage = Operated(opendal.AsyncOperator("fs", root=str(directory)))
-        with pytest.raises(AssertionError) as caught:
-            await getattr(assertions, name)(storage, *arguments)
-        return str(caught.value)
-
-    def told(name: str, *arguments: Any) -> str:
-        return asyncio.run(claim(name, *arguments))
-
+    told = partial(told_of, directory)
     assert told("assert_exists", "boot/kernel.im").endswith("nearest in lab:boot/: kernel.img")
     assert told("assert_exists", "empty/x").endswith("lab:empty/ is empty")
     assert told("assert_hash", "boot/kernel.img/x", b"").startswith("lab:boot/kernel.img/x does no")
@@ -533,19 +538,14 @@ def test_claims_fail_over_a_real_directory(directory: Path) -> None:
     assert told("assert_tree", "emty", {}).endswith("nearest in lab:/: empty/")
 
 
-def test_names_that_others_chose_reach_no_terminal_as_they_are(directory: Path) -> None:
+@pytest.mark.parametrize("claim", [("assert_exists", "kernel.img"), ("assert_tree", "", {})])
+def test_names_that_others_chose_reach_no_terminal_as_they_are(
+    directory: Path, claim: tuple[Any, ...]
+) -> None:
     (directory / "kernel\x1b[31m.img").touch()
-
-    async def claim(name: str, *arguments: Any) -> str:
-        storage = Operated(opendal.AsyncOperator("fs", root=str(directory)))
-        with pytest.raises(AssertionError) as caught:
-            await getattr(assertions, name)(storage, *arguments)
-        return str(caught.value)
-
-    for told in (claim("assert_exists", "kernel.img"), claim("assert_tree", "", {})):
-        text = asyncio.run(told)
-        assert "kernel\\x1b[31m.img" in text
-        assert "\x1b" not in text
+    text = told_of(directory, *claim)
+    assert "kernel\\x1b[31m.img" in text
+    assert "\x1b" not in text
 
 
 # Signed requests: what was signed.

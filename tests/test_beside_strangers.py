@@ -241,14 +241,15 @@ def test_restore_and_ensure_in_one_place(fs_lab: Lab, image: Path) -> None:
     assert fs_lab.stranger.everything() == {"f": b"old"}
 
 
+@pytest.mark.parametrize(("way", "path"), [("remove_all", "d"), ("delete", "d/")])
 def test_restore_of_an_empty_directory_with_the_name_of_our_file(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path, way: str, path: str
 ) -> None:
     with lab_of("moto", request, tmp_path) as lab:
         lab.stranger.create_dir("d/")
         held = lab.hold(on_existing="restore")
         held.storage.write_bytes("d", b"ours")
-        held.storage.remove_all("d")
+        getattr(held.storage, way)(path)
         assert end(lab, held) == ()
         assert lab.stranger.everything() == {"d/": None}
 
@@ -263,18 +264,6 @@ def test_what_was_ensured_in_a_directory_of_a_test_takes_the_directory_along(
     assert [record.created.get("d") for record in fs_lab.replayed()], "a reap would remove it"
     fs_lab.finish()
     assert fs_lab.stranger.everything() == {}
-
-
-def test_restore_of_an_empty_directory_that_was_deleted_beside_our_file(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    with lab_of("moto", request, tmp_path) as lab:
-        lab.stranger.create_dir("d/")
-        held = lab.hold(on_existing="restore")
-        held.storage.write_bytes("d", b"ours")
-        held.storage.delete("d/")
-        assert end(lab, held) == ()
-        assert lab.stranger.everything() == {"d/": None}
 
 
 def test_a_service_that_cannot_rename_is_not_asked(
