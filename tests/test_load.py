@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,10 @@ TESTS = int(os.environ.get("LOAD_TESTS", "60"))
 SECONDS = int(os.environ.get("LOAD_SECONDS", "120"))
 EACH = 20
 """Objects of a test."""
-GROWTH_MIB = 2.0
-"""What a worker may grow by after its first quarter: of pools and arenas that come in steps,"""
 GROWTH_KIB = 2.0
-"""and for each test after it, most of which are the reports that pytest keeps."""
+"""What a worker may grow by with each test, most of which are the reports that pytest keeps,"""
+PAGES_KIB = 256.0
+"""and in a quarter of its run, of pages that are not full yet."""
 
 FOREIGN = {
     "theirs.bin": os.urandom(100_000),
@@ -86,12 +87,15 @@ class Load:
     after: dict[str, bytes]
     journals: list[str]
 
-    def grown(self, worker: str) -> float:
-        """Return by how many MiB a worker grew after its first quarter, more than it may."""
-        samples = self.memory[worker]
-        first = _quarters(samples)[1]
-        tests = len(samples) - first
-        return samples[-1] - samples[first] - GROWTH_MIB - tests * GROWTH_KIB / 1024
+    def grows(self, worker: str) -> bool:
+        """Whether a worker grew by more than it may in each quarter of its run after the first.
+
+        What tests leave comes with each of them; arenas and pools come now and then, in steps of MiB.
+        """
+        samples, (_, *ends) = self.memory[worker], _quarters(self.memory[worker])
+        allowed = [PAGES_KIB + GROWTH_KIB * (end - begin) for begin, end in pairwise(ends)]
+        grown = [1024 * (samples[end] - samples[begin]) for begin, end in pairwise(ends)]
+        return all(more > most for more, most in zip(grown, allowed, strict=True))
 
     @property
     def table(self) -> str:
@@ -168,4 +172,4 @@ def test_nothing_is_left_and_no_worker_grows(load: Load) -> None:
     assert load.report["created"] == load.report["removed"] == TESTS * EACH
     assert load.journals == []
     assert len(workers := load.memory.keys() - {"controller"}) == WORKERS
-    assert not [worker for worker in workers if load.grown(worker) > 0], load.table
+    assert not [worker for worker in workers if load.grows(worker)], load.table
