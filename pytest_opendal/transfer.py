@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import errors
+from pytest_opendal.loop import on_loop
 from pytest_opendal.redacting import Redactor, Url, public_url
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def digest(connection: Connection, path: str, algo: str) -> str:
     async with aclosing(stream(connection, path)) as pieces:
         head = await anext(pieces, b"")
         if len(head) > _INLINE_BYTES:
-            await _hash_all(found, head, pieces)
+            await hand_over(chain(head, pieces), found.update)
         else:
             found.update(head)
             async for piece in pieces:
@@ -80,20 +81,23 @@ async def digest(connection: Connection, path: str, algo: str) -> str:
     return found.hexdigest()
 
 
-async def _hash_all(found: hashlib._Hash, head: bytes, pieces: AsyncIterator[bytes]) -> None:
-    """Hash on a thread of its own, which finds its next piece waiting."""
+async def hand_over(pieces: AsyncGenerator[bytes], take: Callable[[bytes], object]) -> None:
+    """Pass pieces to a thread of its own, which finds its next one waiting."""
     loop = asyncio.get_running_loop()
-    waiting: deque[Awaitable[None]] = deque()
-    hasher = ThreadPoolExecutor(1, "pytest-opendal-hash")
+    waiting: deque[Awaitable[object]] = deque()
+    taker = ThreadPoolExecutor(1, "pytest-opendal-pieces")
     try:
-        async with aclosing(chain(head, pieces)) as all_pieces:
-            async for piece in all_pieces:
-                waiting.append(loop.run_in_executor(hasher, found.update, piece))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                waiting.append(loop.run_in_executor(taker, take, piece))
                 if len(waiting) > _PIECES_AHEAD:
                     await waiting.popleft()
-        await asyncio.gather(*waiting)
+        while waiting:
+            await waiting.popleft()
     finally:
-        hasher.shutdown(wait=False, cancel_futures=True)
+        taker.shutdown(wait=False, cancel_futures=True)
+        # What failed first has been raised; of the others nobody else asks how they went.
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def download(connection: Connection, path: str, target: Path) -> None:
@@ -115,10 +119,9 @@ async def _download_into(connection: Connection, path: str, target: Path) -> Non
             ):
                 await copy_file(reading, target, still_going, moving)
         return
+    await on_loop()
     with target.open("wb") as file:
-        async with aclosing(stream(connection, path)) as pieces:
-            async for piece in pieces:
-                await asyncio.to_thread(file.write, piece)
+        await hand_over(stream(connection, path), file.write)
 
 
 async def copy_file(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
 import socket
 import threading
@@ -16,7 +18,7 @@ import pytest
 from pytest_opendal import errors, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 SILENCE = 30.0
 
@@ -128,6 +130,48 @@ def test_chain_begins_with_the_head() -> None:
 
     assert asyncio.run(all_of(b"a")) == [b"a", b"b", b"c"]
     assert asyncio.run(all_of(b"")) == [b"b", b"c"]
+
+
+async def _pieces(count: int) -> AsyncGenerator[bytes]:
+    for number in range(count):
+        yield bytes([number])
+
+
+def test_a_thread_takes_all_pieces_in_order() -> None:
+    taken: list[bytes] = []
+    asyncio.run(transfer.hand_over(_pieces(100), taken.append))
+    assert taken == [bytes([number]) for number in range(100)]
+
+
+def test_a_full_disk_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """All pieces that wait fail like the first one; asyncio logs errors that nobody asks for."""
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError) as caught:
+        asyncio.run(transfer.hand_over(_pieces(100), full.write))
+    assert caught.value.errno == errno.ENOSPC
+    del caught
+    gc.collect()
+    assert caplog.messages == []
+
+
+def test_what_waits_for_the_thread_is_dropped_when_a_transfer_is_cancelled() -> None:
+    taken: list[bytes] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def take(piece: bytes) -> None:
+        began.set()
+        go_on.wait(SILENCE)
+        taken.append(piece)
+
+    async def cancel() -> None:
+        transfers = asyncio.create_task(transfer.hand_over(_pieces(100), take))
+        await asyncio.to_thread(began.wait, SILENCE)
+        transfers.cancel()
+        asyncio.get_running_loop().call_later(0.01, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await transfers
+
+    asyncio.run(cancel())
+    assert len(taken) <= 2
 
 
 def test_a_url_that_falls_silent_is_left_at_once() -> None:
