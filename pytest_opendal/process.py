@@ -17,7 +17,7 @@ MISTAKE = "opendal_mistake"
 
 
 _STARTED = "%Y%m%dT%H%M%S"
-_RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+_RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def tell_mistake(config: Any, text: str) -> None:
 
 def started_of(run_id: str) -> datetime | None:
     """Return when the run of an id started, None where it is no id of a run."""
-    if _RUN_ID.fullmatch(run_id) is None:
+    if re.fullmatch(_RUN_ID, run_id) is None:
         return None
     try:
         return datetime.strptime(run_id.partition("-")[0], _STARTED).replace(tzinfo=UTC)
