@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pytest_opendal.process import Process
     from pytest_opendal.settings import Lab
 
+_NO_EMBEDDED = (
+    "the embedded storage is in pytest's own temp tree, and its plugin tmpdir is switched off; "
+    "name a configuration with --opendal-config"
+)
 _ATTEMPT: pytest.StashKey[Attempt] = pytest.StashKey()
 
 
@@ -81,11 +85,16 @@ class Session:
             self._aftermath = Aftermath(self._journal_dir(), self._process.run_id, storages)
         return self._aftermath
 
-    def lab(self, request: pytest.FixtureRequest) -> Lab:
+    def lab(self) -> Lab:
         """Return the lab of the options, or the embedded one."""
         if self._labs.main is None:
-            root = request.getfixturevalue("tmp_path_factory").mktemp("pytest-opendal")
-            self._labs.embed(root)
+            # What the fixture `tmp_path_factory` returns; that asks for `request`, see plugin.py.
+            factory: pytest.TempPathFactory | None = getattr(
+                self._config, "_tmp_path_factory", None
+            )
+            if factory is None:
+                self._exit(ConfigInvalid(_NO_EMBEDDED))
+            self._labs.embed(factory.mktemp("pytest-opendal"))
         assert self._labs.main is not None
         return self._labs.main
 

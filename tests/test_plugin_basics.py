@@ -196,6 +196,28 @@ def test_journals_go_where_the_ini_key_says(suite: Suite) -> None:
     assert list((suite.pytester.path / "journals").iterdir()) == []
 
 
+def test_the_embedded_storage_needs_the_temp_tree_of_pytest(suite: Suite) -> None:
+    suite.write(test_it="def test_it(opendal):\n    pass")
+    result = suite.run("-p", "no:tmpdir")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*tmpdir is switched off; name a configuration with *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_no_test_pays_for_a_request_of_ours(suite: Suite) -> None:
+    """Making one takes pytest as long as all that a test does with a small file in memory."""
+    suite.write(
+        test_it="def test_it(opendal, opendal_async, request):\n    assert 'request' in request.fixturenames",
+        test_ours="def test_ours(opendal, opendal_async):\n    pass",
+        conftest="""
+        def pytest_collection_finish(session):
+            ours, = (item for item in session.items if item.name == "test_ours")
+            assert "request" not in ours.fixturenames
+        """,
+    )
+    suite.run().assert_outcomes(passed=2)
+
+
 def test_each_fixture_says_what_it_is(suite: Suite) -> None:
     """In `pytest --fixtures`, where a user looks; also with which scope."""
     result = suite.run("--fixtures")
