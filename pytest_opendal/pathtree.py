@@ -58,7 +58,10 @@ class PathTree(Generic[V]):
 
     def get(self, name: str) -> V | None:
         """Return the value of ``name``, or None."""
-        found = self._find(name)
+        directory, _, last = name.rpartition("/")
+        # Names are asked for directory by directory, too.
+        is_near = directory == self._last
+        found = self._last_node.get(last, _MISSING) if is_near else self._find(name)
         if isinstance(found, dict):
             found = found.get(_OWN, _MISSING)
         return None if found is _MISSING else found
@@ -133,9 +136,17 @@ class PathTree(Generic[V]):
 def _walk(node: _Node, name: str) -> Iterator[tuple[str, Any]]:
     if _OWN in node:
         yield name, node[_OWN]
-    for segment, child in node.items():
-        path = f"{name}/{segment}" if name else segment
-        if isinstance(child, dict):
-            yield from _walk(child, path)
-        elif segment != _OWN:
-            yield path, child
+    way = [(f"{name}/" if name else "", iter(node.items()))]
+    while way:
+        above, items = way[-1]
+        for segment, child in items:
+            path = above + segment
+            if isinstance(child, dict):
+                if _OWN in child:
+                    yield path, child[_OWN]
+                way.append((f"{path}/", iter(child.items())))
+                break
+            if segment != _OWN:
+                yield path, child
+        else:
+            way.pop()

@@ -204,12 +204,13 @@ class Tracker:
         if place is None:
             return
         reason = ""
-        if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114
+        is_link = os.path.islink(place)  # noqa: PTH114
+        if is_link and not os.path.exists(place):  # noqa: PTH110
             reason = "is a link that leads nowhere; a file would be made where it leads"
         for within in (name, *parents(name)) if self.area else ():
             if within == self.area:
                 break
-            if os.path.islink(local_path(within) or place):  # noqa: PTH114
+            if is_link if within == name else os.path.islink(local_path(within) or place):  # noqa: PTH114
                 reason = f"the link {within!r} leads out of the isolation area"
         if reason:
             raise self.connection.error(errors.PathEscape, operation, name, reason)
