@@ -186,7 +186,8 @@ def per_test(bench: Bench) -> Iterator[Outcome]:
             "no-op fixture",
             costs["idle"],
             costs["nothing"],
-            4,
+            # Beside another worker the peer costs too little to be told from none at all.
+            None if arguments else 4,
             note=f"an empty fixture of the same shape {costs['shape'].median * 1e6:.0f} us; CPU time",
         )
         yield Outcome(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -66,15 +67,41 @@ class BrokenStorage(Exception):
     """A storage that did not answer its first call in this process; the text says why."""
 
 
-@dataclass(slots=True)
 class Held:
-    """A storage object that a fixture holds."""
+    """A storage object that a fixture holds; it begins with the first operation."""
 
-    storage: Storage
-    tracker: Tracker
-    settings: StorageSettings
-    forgotten: list[str] = field(default_factory=list)
-    """Files that were opened for writing and never closed, known at the end."""
+    def __init__(
+        self,
+        settings: StorageSettings,
+        test: str,
+        loop: LoopThread,
+        begin: Callable[[], Operations],
+    ) -> None:
+        """Prepare for a test (``""``: for the session)."""
+        self.settings = settings
+        self.test = test
+        self._begin = begin
+        self._begun: Operations | None = None
+        self._beginning = threading.Lock()
+        self.storage = Storage(settings, loop, self._operations)
+        self.forgotten: list[str] = []
+        """Files that were opened for writing and never closed, known at the end."""
+
+    def _operations(self) -> Operations:
+        with self._beginning:  # threads of a test share one record
+            if self._begun is None:
+                self._begun = self._begin()
+        return self._begun
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there was an operation."""
+        return self._begun is not None
+
+    @property
+    def tracker(self) -> Tracker:
+        """What keeps the record of this object."""
+        return self._operations().tracker
 
     def warn(self) -> None:
         """Warn of forgotten files; last of all, since a warning may be an error."""
@@ -127,14 +154,16 @@ class Run:
             BrokenStorage: it did not answer before.
         """
         connection = self._answering(settings)
+        return Held(settings, test, self.loop, lambda: self._begun(connection, settings, test))
+
+    def _begun(self, connection: Connection, settings: StorageSettings, test: str) -> Operations:
         prefix = self._prefix(settings, test)
         # What cannot be listed cannot be removed as a whole.
         lists = connection.lists
         owned = prefix if settings.isolation == "test" and lists else ""
         tracker = self._tracker(connection, settings, test, owned, prefix if lists else "")
         shared = None if prefix else self._sharing(connection, settings)
-        core = Operations(connection, tracker, prefix, shared)
-        return Held(Storage(core, self.loop), tracker, settings)
+        return Operations(connection, tracker, prefix, shared)
 
     def _answering(self, settings: StorageSettings) -> Connection:
         way = settings.way
@@ -308,6 +337,9 @@ class Run:
     def end(self, held: Held, keep: Reason | None) -> TestNote:
         """End a storage object: remove what it made, or keep it, and tell what is left."""
         forgotten = held.storage.close()
+        if not held.is_used:
+            infos = (info_of(held.settings),)
+            return TestNote(test=held.test, worker=self.process.worker, storages=infos)
         tracker = held.tracker
         claims = self._claims(held)
         with suppress(ValueError):  # it has ended before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pytest_opendal import assertions, errors, files
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_opendal.loop import LoopThread
     from pytest_opendal.models import Capability, Metadata, PresignedRequest
     from pytest_opendal.paths import Name, StrPath
+    from pytest_opendal.settings import StorageSettings
 
 # pytest then shows the line of the test, not these frames and what they hold.
 __tracebackhide__ = True
@@ -36,21 +38,29 @@ class Storage:
     ``/`` means a directory. All methods raise the errors of `pytest_opendal.errors`.
     """
 
-    def __init__(self, core: Operations, loop: LoopThread) -> None:
-        self._core = core
+    def __init__(
+        self, settings: StorageSettings, loop: LoopThread, begin: Callable[[], Operations]
+    ) -> None:
+        """Prepare; ``begin`` is called with the first operation."""
+        self._settings = settings
         self._loop = loop
+        self._begin = begin
         self._open_files: list[StorageFile] = []
         self._calls = Calls(loop)
         self._closed = False
 
+    @cached_property
+    def _core(self) -> Operations:
+        self._refuse_closed()
+        return self._begin()
+
     @property
     def name(self) -> str:
         """Name of the storage in the configuration."""
-        return self._core.name
+        return self._settings.name
 
     def __repr__(self) -> str:
-        settings = self._core.connection.settings
-        return f"<Storage {self.name!r}: {settings.location}>"
+        return f"<Storage {self.name!r}: {self._settings.location}>"
 
     def __reduce__(self) -> Any:
         refuse_pickle("a storage")
@@ -72,9 +82,10 @@ class Storage:
         except errors.RAISED as error:
             raise errors.bare(error) from error.__cause__
 
-    def _refuse_closed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _refuse_closed(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self._closed:
-            coroutine.close()
+            if coroutine is not None:
+                coroutine.close()
             msg = f"{self.name}: this storage was closed when its fixture ended"
             raise errors.StorageError(msg)
 

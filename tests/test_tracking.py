@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,6 +190,31 @@ def test_two_storage_objects_have_two_records(plain_lab: Lab) -> None:
     plain_lab.end(one)
     assert two.storage.read_bytes("d/two") == b"x"
     plain_lab.end(two)
+
+
+def test_threads_that_begin_at_once_share_one_record(plain_lab: Lab) -> None:
+    held, count = plain_lab.hold("threads"), 8
+    together = threading.Barrier(count)
+
+    def write(number: int) -> None:
+        together.wait()
+        held.storage.write_bytes(f"f{number}", b"x")
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(write, range(count)))
+    assert created(plain_lab, held) == {f"f{number}" for number in range(count)}
+    plain_lab.end(held)
+    assert not plain_lab.stranger.everything()
+
+
+def test_what_a_test_does_not_use_costs_no_record(plain_lab: Lab) -> None:
+    held = plain_lab.hold("idle")
+    assert held.storage.name in repr(held.storage)
+    note = plain_lab.end(held)
+    assert (note.test, note.is_idle, len(note.storages)) == ("idle", True, 1)
+    with pytest.raises(errors.StorageError, match="was closed when its fixture ended"):
+        held.storage.exists("f")
+    assert not held.is_used
 
 
 # -- what is there after the end
