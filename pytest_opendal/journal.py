@@ -385,7 +385,7 @@ class Ledger:
         if not quietly:
             lines = self._line(events[0]) if len(events) == 1 else "".join(map(self._line, events))
             text = lines if self._opened else self._opening() + lines
-            self._journal.write(text.encode(errors="surrogatepass"))
+            self._journal.write(text.encode("utf-8", "surrogatepass"))
             self._opened = True
         for event in events:
             # Most note a creation: a shorter way than that of the others, to the same end.
