@@ -90,8 +90,13 @@ class Connection:
                     raise self._explained(operation, path, error) from self._cause(error)
                 answer = resumed(answer)
             await on_loop()
-        async with self.watch(operation, path):
-            return await answer
+        limit = asyncio.timeout(self._patience())
+        try:
+            async with limit:
+                return await answer
+        except Exception as error:
+            told, cause = self._told(operation, path, error, limit)
+            raise told from cause
 
     @asynccontextmanager
     async def watch(self, operation: str, path: str) -> AsyncIterator[Callable[[], None]]:
@@ -108,10 +113,17 @@ class Connection:
             async with limit:
                 yield still_going
         except Exception as error:
-            if limit.expired() and not isinstance(error, errors.StorageError):
-                self.doubtful = True
-                raise self.timed_out(operation, path) from None
-            raise self._explained(operation, path, error) from self._cause(error)
+            told, cause = self._told(operation, path, error, limit)
+            raise told from cause
+
+    def _told(
+        self, operation: str, path: str, error: Exception, limit: asyncio.Timeout
+    ) -> tuple[errors.StorageError, BaseException | None]:
+        """Return our error for one that ended a call, and its cause."""
+        if limit.expired() and not isinstance(error, errors.StorageError):
+            self.doubtful = True
+            return self.timed_out(operation, path), None
+        return self._explained(operation, path, error), self._cause(error)
 
     def _explained(self, operation: str, path: str, error: Exception) -> errors.StorageError:
         """Return our error for one of the backend's, or of its own."""

@@ -14,6 +14,8 @@ from pytest_opendal.writing import Writing
 if TYPE_CHECKING:
     from pytest_opendal.models import PresignedRequest
 
+_SIGNED = frozenset(get_args(Operation))
+
 
 class Operations(Writing):
     """One storage for one test (or session): every operation goes through here and is tracked."""
@@ -216,7 +218,7 @@ class Operations(Writing):
 
         A path signed for writing counts as created.
         """
-        if operation not in get_args(Operation):
+        if operation not in _SIGNED:
             msg = f"cannot presign {operation!r}; choose read, stat, write or delete"
             raise ValueError(msg)
         resolved = self._file(path, f"presign_{operation}")

@@ -114,6 +114,7 @@ def _arm(fatal: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Journal.write = _between(point, Journal.write)  # type: ignore[method-assign]
+    Connection.ask = _asked(point, Connection.ask)  # type: ignore[method-assign]
     Connection.watch = _watched(point, Connection.watch)  # type: ignore[method-assign]
 
 
@@ -126,6 +127,17 @@ def _between(point: Callable[[], None], call: Callable[..., Any]) -> Any:
         return result
 
     return called
+
+
+def _asked(point: Callable[[], None], ask: Callable[..., Any]) -> Any:
+    @wraps(ask)
+    async def asked(*args: Any) -> Any:
+        point()
+        result = await ask(*args)
+        point()
+        return result
+
+    return asked
 
 
 def _watched(point: Callable[[], None], watch: Callable[..., Any]) -> Any:
