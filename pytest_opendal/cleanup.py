@@ -85,7 +85,7 @@ class Cleaner:
         """Remove what was created, put back what was there before, and tell what is left."""
         await self._settle()
         # Two removals of one place at a time would miss each other's files, and fail.
-        await self._each(_outermost(self._of_kind("tree")), self._remove_tree, "-")
+        await self._each(self._trees(), self._remove_tree, "-")
         await self._each(self._of_kind("file"), self._remove_file, "-1")
         if not self._record.holds_any():  # as after most tests: an area is gone, or a few files
             return Outcome()
@@ -139,6 +139,12 @@ class Cleaner:
                 if not entry.existed
             )
         )
+
+    def _trees(self) -> list[str]:
+        area = self._opened.area
+        if area and area in self._record.created:
+            return [area]  # all that is recorded is below it
+        return _outermost(self._of_kind("tree"))
 
     def _of_kind(self, kind: Kind) -> list[str]:
         return [

@@ -397,6 +397,8 @@ class Ledger:
     def _line(self, event: Event) -> str:
         if event[0] == "+":
             return self._creating + _quote(event[1]) + _ENDS[event[2:]]
+        if event[0] == "end":
+            return f'["end",{self._number}]\n'
         return _encode([event[0], self._number, *event[1:]]) + "\n"
 
     def _opening(self) -> str:

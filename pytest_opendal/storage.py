@@ -427,8 +427,10 @@ class Storage:
 
 
 def _as_bytes(data: bytes | str) -> bytes:
-    # OpendalClient takes a str too. bytes(5) would be five zero bytes.
-    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    if isinstance(data, str):  # OpendalClient takes it too
+        return data.encode()
+    # What is large is not copied; bytes(5) would be five zero bytes.
+    return data if type(data) is bytes else bytes(memoryview(data))
 
 
 def _check_mode(mode: str) -> None:
