@@ -95,6 +95,9 @@ class AsyncStorage:
 
     def __init__(self, storage: Storage) -> None:
         self._deferred = _Deferred(storage)
+        # CPython 3.13 clears attributes that are reached only through another object's __dict__
+        # (https://github.com/python/cpython/issues/130327).
+        self._storage = storage
 
     @property
     def name(self) -> str:

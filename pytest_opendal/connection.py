@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends.protocol import NO_CONDITIONS
@@ -95,8 +95,7 @@ class Connection:
             async with limit:
                 return await answer
         except Exception as error:
-            told, cause = self._told(operation, path, error, limit)
-            raise told from cause
+            self._raise(operation, path, error, limit)
 
     @asynccontextmanager
     async def watch(self, operation: str, path: str) -> AsyncIterator[Callable[[], None]]:
@@ -113,17 +112,16 @@ class Connection:
             async with limit:
                 yield still_going
         except Exception as error:
-            told, cause = self._told(operation, path, error, limit)
-            raise told from cause
+            self._raise(operation, path, error, limit)
 
-    def _told(
+    def _raise(
         self, operation: str, path: str, error: Exception, limit: asyncio.Timeout
-    ) -> tuple[errors.StorageError, BaseException | None]:
-        """Return our error for one that ended a call, and its cause."""
+    ) -> NoReturn:
+        """Raise our error for one that ended a call."""
         if limit.expired() and not isinstance(error, errors.StorageError):
             self.doubtful = True
-            return self.timed_out(operation, path), None
-        return self._explained(operation, path, error), self._cause(error)
+            raise self.timed_out(operation, path) from None
+        raise self._explained(operation, path, error) from self._cause(error)
 
     def _explained(self, operation: str, path: str, error: Exception) -> errors.StorageError:
         """Return our error for one of the backend's, or of its own."""

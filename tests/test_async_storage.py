@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.server
 import inspect
 import pickle
@@ -104,6 +105,13 @@ def test_it_shows_no_credentials_and_is_not_pickled(s3_lab: Lab) -> None:
     assert s3_lab.kwargs["secret_access_key"] not in repr(vars(awaiting))
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(awaiting)
+
+
+def test_it_outlives_the_storage_that_it_was_made_of(fs_lab: Lab, run: Callable[..., Any]) -> None:
+    awaiting = AsyncStorage(fs_lab.open())
+    gc.collect()
+    run(awaiting.write_bytes, "a", b"x")
+    assert run(awaiting.exists, "a")
 
 
 def test_many_tasks_ask_at_once(fs_lab: Lab, run: Callable[..., Any]) -> None:

@@ -79,7 +79,7 @@ class LocalBackend:
         self.scheme = scheme
         self._redactor = Redactor(kwargs)
         self._root = Path(kwargs.get("root", "/")) if scheme == "fs" else None
-        self._last_path, self._last_place = "", self._root
+        self._last_place: tuple[str, Path | None] = ("", self._root)
         try:
             plain = opendal.AsyncOperator(spelled(scheme), **_quiet(scheme, kwargs))
             # For what must not happen twice, where the first time may have succeeded unheard.
@@ -339,9 +339,11 @@ class LocalBackend:
     def local_path(self, path: str) -> Path | None:
         """Where the file of an fs storage is on this machine."""
         # Whoever writes a file asks several times, and pathlib takes its time.
-        if self._root is not None and path != self._last_path:
-            self._last_path, self._last_place = path, self._root / path
-        return self._last_place
+        last, place = self._last_place
+        if self._root is not None and path != last:
+            place = self._root / path
+            self._last_place = (path, place)
+        return place
 
     def explain(self, error: BaseException) -> tuple[type[errors.StorageError], str]:
         """Return which of our errors this is, and its reason."""
