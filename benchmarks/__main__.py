@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; the status is 0 when all goals are reached."""
     chosen = _parser().parse_args(arguments)
     rows: list[Outcome] = []
+    told = results.document(rows, chosen.rounds)
     print(results.HEAD)
     for name in chosen.names or ALL:
         place = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=chosen.dir))
@@ -52,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(results.line(row), flush=True)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-    told = results.document(rows, chosen.rounds)
-    if chosen.json:
-        told = results.write(chosen.json, rows, chosen.rounds)
+        # After each one: a run of all takes long, and may be broken off.
+        told = results.document(rows, chosen.rounds)
+        if chosen.json:
+            told = results.write(chosen.json, rows, chosen.rounds)
     if chosen.plot:
         results.draw(chosen.plot, told)
     missed = sum(not row.within for row in rows)
