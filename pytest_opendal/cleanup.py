@@ -142,7 +142,8 @@ class Cleaner:
 
     def _trees(self) -> list[str]:
         area = self._opened.area
-        if area and area in self._record.created:
+        noted = self._record.created.get(area) if area else None
+        if noted is not None and noted.kind == "tree" and not noted.existed:
             return [area]  # all that is recorded is below it
         return _outermost(self._of_kind("tree"))
 

@@ -173,6 +173,21 @@ def test_a_failed_deletion_is_told_and_the_rest_goes_on(seaweedfs: SeaweedFS, ru
     )
 
 
+def test_an_area_goes_as_a_whole_only_where_it_was_noted_as_one(
+    runs: Begin, tmp_path: Path
+) -> None:
+    """A journal may be damaged or forged: what it names as a directory is removed when it is empty."""
+    root = tmp_path / "root"
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "isolation": "test"})
+    held = process.open()
+    area = held.tracker.area
+    (root / area).mkdir(parents=True)
+    (root / area / "theirs").write_bytes(b"theirs")
+    held.tracker.ledger.note(("+", area, "dir", False))
+    process.run.end(held, None)
+    assert (root / area / "theirs").read_bytes() == b"theirs"
+
+
 def _readonly(server: SeaweedFS) -> dict[str, str]:
     names = ("access_key_id", "secret_access_key")
     return {name: server.readonly_kwargs[name] for name in names}
