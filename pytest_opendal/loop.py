@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import types
 from concurrent.futures import Future
@@ -65,6 +66,13 @@ def advance(coroutine: Coroutine[Any, Any, T]) -> None:
         raise RuntimeError(msg)
 
 
+def _begun(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
+    """Return a task of a running loop that has begun, where Python can; another turn of a loop takes time."""
+    if sys.version_info < (3, 12):
+        return loop.create_task(coroutine)
+    return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+
 class Call(Generic[T]):
     """A coroutine on the loop thread, for a caller who does not block until it ends."""
 
@@ -78,7 +86,7 @@ class Call(Generic[T]):
         loop.call_soon_threadsafe(self._start, coroutine)
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = self._loop.create_task(coroutine)
+        self._task = _begun(coroutine, self._loop)
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
@@ -130,7 +138,7 @@ class _Turn(Generic[T]):
         loop.call_soon_threadsafe(self._start, coroutine)
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = self._loop.create_task(self._go(coroutine))
+        self._task = _begun(self._go(coroutine), self._loop)
 
     async def _go(self, coroutine: Coroutine[Any, Any, T]) -> None:
         try:
