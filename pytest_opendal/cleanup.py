@@ -20,11 +20,11 @@ from pytest_opendal.paths import below, parents
 from pytest_opendal.report import Leftover, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from pytest_opendal.connection import Connection
-    from pytest_opendal.journal import Event, Kind, Opened, Record
+    from pytest_opendal.journal import Kind, Opened, Record
 
 _SHOWN_FOREIGN = 20
 
@@ -86,8 +86,10 @@ class Cleaner:
         await self._settle()
         # Two removals of one place at a time would miss each other's files, and fail.
         await self._each(self._trees(), self._remove_tree, "-")
+        if not self._record.holds_any():  # as after most tests: an area is gone
+            return Outcome()
         await self._each(self._of_kind("file"), self._remove_file, "-1")
-        if not self._record.holds_any():  # as after most tests: an area is gone, or a few files
+        if not self._record.holds_any():  # or a few files are
             return Outcome()
         # A directory of ours may be where something was before.
         while self._restores and self._record.moved:
@@ -157,10 +159,11 @@ class Cleaner:
     async def _each(
         self, names: list[str], remove: Callable[[str], Awaitable[bool]], code: str
     ) -> None:
-        gone = [await self._try(name, remove(name)) for name in names[:1]]
+        gone = [await self._try(name, remove, name) for name in names[:1]]
         if len(names) > 1:
             gone += await self._try_all(names[1:], remove)
-        self._noted((code, name) for name, is_gone in zip(names, gone, strict=True) if is_gone)
+        if noted := [(code, name) for name, is_gone in zip(names, gone, strict=True) if is_gone]:
+            self._note(*noted)
 
     async def _try_all(
         self, names: list[str], remove: Callable[[str], Awaitable[bool]]
@@ -170,30 +173,25 @@ class Cleaner:
 
         async def one(name: str) -> bool:
             async with at_once:
-                return await self._try(name, remove(name))
+                return await self._try(name, remove, name)
 
         return await asyncio.gather(*(one(name) for name in names))
 
-    def _noted(self, events: Iterable[Event]) -> None:
-        if noted := list(events):
-            self._note(*noted)
-
-    async def _try(self, name: str, removal: Awaitable[bool]) -> bool:
-        """Await a removal; once the storage has fallen silent, it and all others fail at once."""
+    async def _try(
+        self, name: str, remove: Callable[..., Awaitable[bool]], *arguments: Any
+    ) -> bool:
+        """Await ``remove(*arguments)``; once the storage has fallen silent, all fail at once."""
         try:
             if self._silence is not None:
                 raise self._silence
             # The configuration may protect since what a run that died made.
             self._connection.refuse_protected("delete", name)
-            return await removal
+            return await remove(*arguments)
         except errors.StorageError as error:
             if isinstance(error, UNREACHABLE):
                 self._silence = error
             self._failures[name] = error
             return False
-        finally:
-            if asyncio.iscoroutine(removal):
-                removal.close()
 
     async def _remove_file(self, name: str) -> bool:
         # On fs it is an error that another worker removes the file at the same time, or that
@@ -233,7 +231,7 @@ class Cleaner:
         """Find out which of the moves that a process died in were made."""
         for target in sorted(self._record.unsettled):
             origin = self._record.moved.get(target)
-            if origin is not None and await self._try(target, self._is_there(origin)):
+            if origin is not None and await self._try(target, self._is_there, origin):
                 self._note(("unmoved", target))
 
     async def _is_there(self, name: str) -> bool:
@@ -247,7 +245,7 @@ class Cleaner:
             # Outermost first; what is below moves with it, in the record too.
             moved, origin = waiting[0]
             tried.add((moved, origin))
-            if await self._try(moved, self._rename_back(moved, origin)):
+            if await self._try(moved, self._rename_back, moved, origin):
                 self._put_back.add(origin)
                 self._note((">", moved, origin))
                 if origin not in self._record.saved:
@@ -269,7 +267,7 @@ class Cleaner:
 
     async def _restore(self) -> None:
         for name, backup in sorted(self._record.saved.items()):
-            if await self._try(name, self._write_back(name, backup)):
+            if await self._try(name, self._write_back, name, backup):
                 self._put_back.add(name)
                 self._note(("restored", name), ("-1", name))
 

@@ -53,7 +53,9 @@ class PathTree(Generic[V]):
     def _find(self, name: str) -> Any:
         node: Any = self._root
         for segment in name.split("/"):
-            node = node.get(segment, _MISSING) if isinstance(node, dict) else _MISSING
+            if node.__class__ is not dict:
+                return _MISSING
+            node = node.get(segment, _MISSING)
         return node
 
     def get(self, name: str) -> V | None:
