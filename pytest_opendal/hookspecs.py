@@ -22,7 +22,11 @@ def pytest_opendal_config(config: pytest.Config, lab: Lab) -> None:
 
 @hookspec(firstresult=True)
 def pytest_opendal_operator(storage: str, operator: Any) -> Any:
-    """Return ``operator`` (an ``opendal.AsyncOperator``) with layers added, or None to leave it."""
+    """Return ``operator`` (an ``opendal.AsyncOperator``) with layers added, or None to leave it.
+
+    What the plugin does on the disk itself, for an fs storage, goes by no layer: copies from and to local
+    files, and the removal of directories.
+    """
 
 
 @hookspec

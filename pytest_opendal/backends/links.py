@@ -9,7 +9,6 @@ from pytest_opendal import errors
 from pytest_opendal.paths import name_of, parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -37,14 +36,3 @@ def is_link(root: Path, path: str) -> bool:
 def remove(root: Path, path: str) -> None:
     """Remove the link, and nothing of what it leads to."""
     (root / name_of(path)).unlink(missing_ok=True)
-
-
-def remove_below(root: Path, path: str) -> None:
-    """Remove the links in a tree: opendal 0.45 stops at each, and 0.47 names none that lead nowhere."""
-    for link in list(_below(f"{root}/{path}")):
-        os.unlink(link)  # noqa: PTH108
-
-
-def _below(directory: str) -> Iterator[str]:
-    for place, directories, files in os.walk(directory):
-        yield from filter(os.path.islink, (f"{place}/{name}" for name in (*directories, *files)))

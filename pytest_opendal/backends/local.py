@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from pytest_opendal.backends import compat, links
 from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.backends.quick import quick_way
+from pytest_opendal.backends.removal import remove_tree
 from pytest_opendal.loop import on_loop
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
+from pytest_opendal.paths import name_of
 from pytest_opendal.redacting import Redactor, refuse_pickle, without_login
 from pytest_opendal.settings import Secrets
 
@@ -282,12 +285,17 @@ class LocalBackend:
         if self._remove_link(path):
             return
         if self._quick is not None and self._quick.can_remove(path):
-            self._quick.operator.remove_all(path)
+            self._quick.remove_tree(path)
             return
         await on_loop()
-        if self._root is not None:
-            await asyncio.to_thread(links.remove_below, self._root, path)
-        await self._operator.remove_all(path)
+        if self._root is None:
+            await self._operator.remove_all(path)
+            return
+        given_up = threading.Event()
+        try:
+            await asyncio.to_thread(remove_tree, f"{self._root}/{name_of(path)}", given_up)
+        finally:
+            given_up.set()
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a file."""
@@ -389,7 +397,7 @@ def explained(error: BaseException) -> tuple[type[errors.StorageError], str]:
     text = str(error)
     if found is errors.StorageError:
         found = _of_unexpected(_essence(text))
-    shown = _os_error(text) or _readable(reason) or _status(text) or _plain_words(found)
+    shown = _os_error(error) or _readable(reason) or _status(text) or _plain_words(found)
     return found, Redactor().text(shown)
 
 
@@ -418,8 +426,10 @@ def _essence(text: str) -> str:
     return "\n".join((reason, source, status[0] if status else ""))
 
 
-def _os_error(text: str) -> str:
-    found = _OS_ERROR.search(text)
+def _os_error(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    found = _OS_ERROR.search(str(error))
     return found[1].strip().lower() if found else ""
 
 

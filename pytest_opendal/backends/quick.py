@@ -12,6 +12,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_opendal.backends.removal import remove_tree
+from pytest_opendal.paths import name_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,6 +47,10 @@ class Memory:
     def can_remove(self, path: str) -> bool:  # noqa: ARG002
         """Whether a directory may be removed with all below it."""
         return True
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory and all below it."""
+        self.operator.remove_all(path)
 
 
 class Files:
@@ -103,6 +110,10 @@ class Files:
         except OSError:
             return False
         return True
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory and all below it."""
+        remove_tree(f"{self._root}/{name_of(path)}")
 
 
 def quick_way(
