@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import asynccontextmanager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pytest_opendal import errors
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.loop import advance, is_on_loop, on_loop, resumed
 from pytest_opendal.meter import Meter
-from pytest_opendal.paths import parents
+from pytest_opendal.paths import matches, parents
 from pytest_opendal.pathtree import PathTree
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class Connection:
             protect: the globs; by default those that the storage was first used with.
         """
         for pattern in self.settings.protect if protect is None else protect:
-            if any(fnmatchcase(place, pattern.strip("/")) for place in (name, *parents(name))):
+            if any(matches(place, pattern) for place in (name, *parents(name))):
                 reason = f"protected by {pattern!r} in the configuration"
                 raise self.error(errors.Protected, operation, name, reason)
 

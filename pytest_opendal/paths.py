@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import translate
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_opendal.errors import InvalidPath, PathEscape
@@ -97,3 +99,23 @@ def parents(path: str) -> Iterator[str]:
 def below(path: str, directory: str) -> bool:
     """Whether the name ``path`` is ``directory`` or lies below it; everything is below the root."""
     return directory in {"", path} or path.startswith(f"{directory}/")
+
+
+def matches(name: str, glob: str) -> bool:
+    """Whether a glob of the configuration names ``name``.
+
+    The glob is one of `fnmatch`, whose ``*`` also stands for ``/``, with paths spelled as everywhere;
+    ``**/`` stands for no directory too, and ``/`` alone for everything.
+    """
+    return _pattern(glob).match(name) is not None
+
+
+@cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    pieces = [piece for piece in glob.replace("\\", "/").split("/") if piece not in {"", "."}]
+    variants = [""]
+    for number, piece in enumerate(pieces or ["*"]):
+        begun = [f"{variant}/{piece}".removeprefix("/") for variant in variants]
+        is_deep = piece == "**" and number < len(pieces) - 1
+        variants = [*dict.fromkeys([*begun, *variants])] if is_deep else begun
+    return re.compile("|".join(map(translate, variants)))

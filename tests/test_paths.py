@@ -158,3 +158,41 @@ def test_is_directory(path: str, expected: bool) -> None:
 @pytest.mark.parametrize(("path", "expected"), [("", ""), ("a", "a/"), ("a/", "a/")])
 def test_as_directory(path: str, expected: str) -> None:
     assert paths.as_directory(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("glob", "name"),
+    [
+        ("*.key", "a/b.key"),
+        ("**/*.key", "b.key"),
+        ("**/*.key", "a/b.key"),
+        ("boot/**/cmdline.txt", "boot/cmdline.txt"),
+        ("boot/**/cmdline.txt", "boot/a/b/cmdline.txt"),
+        ("**/a/**/b", "a/b"),
+        ("./etc/**", "etc/passwd"),
+        ("/etc//x/", "etc/x"),
+        ("boot\\x", "boot/x"),
+        ("[ab]?.key", "a1.key"),
+        ("**", "a"),
+        ("**/", "a"),
+        ("/", "a/b"),
+        (".", "a"),
+    ],
+)
+def test_a_glob_names_what_a_shell_would_find(glob: str, name: str) -> None:
+    assert paths.matches(name, glob)
+
+
+@pytest.mark.parametrize(
+    ("glob", "name"),
+    [
+        ("*.key", "key"),
+        ("boot/**/cmdline.txt", "bootcmdline.txt"),
+        ("boot/**", "boots/x"),
+        ("boot", "boot2"),
+        ("a**/b", "ab"),
+        ("A", "a"),
+    ],
+)
+def test_a_glob_names_nothing_else(glob: str, name: str) -> None:
+    assert not paths.matches(name, glob)

@@ -402,7 +402,7 @@ def test_restore_moves_back_what_was_moved(plain_lab: Lab) -> None:
     assert plain_lab.stranger.everything() == before
 
 
-@pytest.mark.parametrize("pattern", ["keep/*", "keep", "/keep/", "*.key"])
+@pytest.mark.parametrize("pattern", ["keep/*", "keep", "/keep/", "*.key", "keep/**/*.key"])
 def test_protected_paths_are_never_touched(plain_lab: Lab, pattern: str) -> None:
     plain_lab.stranger.write("keep/a.key", b"theirs")
     held = plain_lab.hold(protect=[pattern])
