@@ -65,6 +65,7 @@ class Labs:
 
     def of(self, given: Any) -> Lab:
         """Return the lab that ``opendal_config`` gave; a conftest may override that fixture."""
+        __tracebackhide__ = True  # what is given may hold credentials, which --showlocals shows
         if self.main is not None and given is self.main:
             return self.main
         for known_given, lab in self._given:

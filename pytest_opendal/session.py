@@ -10,9 +10,10 @@ from pytest_opendal import markers, recovery, remnants, report, signals, termina
 from pytest_opendal.aftermath import Aftermath
 from pytest_opendal.attempt import Attempt
 from pytest_opendal.cleanup import reason_to_keep
-from pytest_opendal.errors import ConfigInvalid, StorageError
+from pytest_opendal.errors import ConfigInvalid, StorageError, bare
 from pytest_opendal.labs import Labs
 from pytest_opendal.process import tell_mistake
+from pytest_opendal.redacting import Url
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.screen import Screen, removal_warnings
@@ -193,7 +194,10 @@ class Session:
         """
         __tracebackhide__ = True
         item = request.node if isinstance(request.node, pytest.Item) else None
-        held = self._taken(item, given, name)
+        try:
+            held = self._taken(item, given, name)
+        except ConfigInvalid as error:
+            raise bare(error) from None
         request.addfinalizer(lambda: self._end(held, item))
         if item is not None:
             _skip_without_capability(item, held.storage)
@@ -257,6 +261,12 @@ class Session:
             self._collector.add(note)
 
     # -- hooks around tests
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
+        """Explain what is claimed of a signed URL by its repr alone: a comparison would show its query."""
+        signed = isinstance(left, Url) or isinstance(right, Url)
+        return [f"{left!r} {op} {right!r}"] if signed else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:

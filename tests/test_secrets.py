@@ -188,6 +188,45 @@ def test_hooks_that_raise(suite: Suite, quick: dict[str, Place], hook: str) -> N
 
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"
+
+GIVEN = """
+import pytest
+
+{hook}
+
+@pytest.fixture(scope="session")
+def opendal_config():
+    keys = {{"bucket": "b", "region": "r", "access_key_id": "{secret}", "secret_access_key": "{secret}"}}
+    return {{"scheme": "s3", "kwargs": keys, **{more}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "more", "told"),
+    [
+        ("", {"isolaton": "test"}, "isolaton"),
+        ("def pytest_opendal_config(config, lab): lab.storages['nope']", {}, "KeyError"),
+        ("def pytest_opendal_operator(storage, operator): {}['nope']", {}, "KeyError"),
+        ("", {"timeout": 0.2}, "results"),
+    ],
+    ids=["mistake", "config", "operator", "name"],
+)
+def test_a_configuration_that_a_conftest_gives(
+    suite: Suite, hook: str, more: dict[str, object], told: str
+) -> None:
+    """Where pytest itself does not show it: as an argument of the test."""
+    suite.write(
+        conftest=GIVEN.format(hook=hook, secret=SECRET, more=more),
+        test_it="""
+        def test_it(opendal): opendal.write_bytes("a.txt", b"x")
+        def test_factory(opendal_factory): opendal_factory("results")
+        """,
+    )
+    text = output(suite.run("-l", "-vv"))
+    assert told in text
+    assert SECRET not in text
+
+
 MISTAKES = {
     "scheme": "scheme: s3{S}\nkwargs: {bucket: b}\n",
     "key": "scheme: s3\nkwargs: {bucket: b, region: r, secret_acess_key: {S}}\n",
@@ -387,6 +426,27 @@ def test_copies_of_a_configuration_hide_as_much() -> None:
     assert all("access_key_id" in repr(one) for one in copies)
     plain = StorageSettings(name="a", scheme="fs", kwargs={"root": "/x"})
     assert pickle.loads(pickle.dumps(plain)) == plain  # noqa: S301
+
+
+@pytest.mark.parametrize("claim", ["== 'https://h/x'", "in 'x'", "is None", "!= url", "< ''"])
+def test_a_claim_about_a_signed_url_shows_no_query(suite: Suite, claim: str) -> None:
+    """Python compares texts for us, and pytest shows how they differ."""
+    suite.write(
+        test_it=f"""
+        from pytest_opendal.models import PresignedRequest
+
+        url = PresignedRequest(url="https://h/x?sig=" + {SECRET!r}, method="GET", headers={{}}).url
+
+        def test_it(opendal): assert url {claim}
+        def test_not_in(opendal): assert "sig" not in url
+        def test_in_lists(opendal): assert [url] == ["https://h/x"]
+        """
+    )
+    result = suite.run("-vv", "--tb=short")
+    result.assert_outcomes(failed=3)
+    text = output(result)
+    assert "https://h/x?..." in text
+    assert SECRET not in text
 
 
 def test_the_text_of_a_signed_url_hides_its_query_in_reprs() -> None:
