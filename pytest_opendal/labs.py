@@ -9,18 +9,20 @@ from pytest_opendal import config as configuration
 from pytest_opendal import markers
 from pytest_opendal.backends import known
 from pytest_opendal.errors import ConfigInvalid
-from pytest_opendal.settings import JumpstarterSettings, StorageSettings
+from pytest_opendal.settings import JumpstarterSettings, Lab, StorageSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
 
     from pytest_opendal.options import Options
-    from pytest_opendal.settings import Lab
 
 # To check the values of markers while it is not known yet which storages there are.
 _NO_STORAGE = StorageSettings(name="default", scheme="memory")
+# What the storages of a run are that names none: the embedded one.
+_UNNAMED = Lab(storages={"default": _NO_STORAGE}, source="without --opendal-config")
 
 
 class Labs:
@@ -44,8 +46,6 @@ class Labs:
         self.main = self._named()
         if self.main is not None:
             self._is_named = True
-            for name in self._options.storages:
-                self.main.storage(name)
             self._announce(self.main)
 
     def _named(self) -> Lab | None:
@@ -118,24 +118,34 @@ class Labs:
             ConfigInvalid: it does not; the text says which.
         """
         markers.capabilities(item)
-        storage = markers.chosen(item).get("storage")
-        if self.main is None:
-            # Which storages there are is known when the fixture `opendal_config` was asked.
+        if not _has_ours(item, "opendal_config"):
+            # Which storages there are is known when that fixture was asked.
             markers.overridden(item, _NO_STORAGE)
             return
-        self._find(item, self.main, storage)
-        markers.overridden(item, next(iter(self.main.storages.values())))
-
-    def _find(self, item: pytest.Item, lab: Lab, storage: str | None) -> None:
-        fixtures = getattr(item, "fixturenames", ())
-        if storage is not None:
+        lab = self.main or _UNNAMED
+        for problem, name in self._named_by(item):
             try:
-                lab.storage(storage)
+                lab.storage(name)
             except ConfigInvalid as error:
-                text = f"{markers.place(item)}: @pytest.mark.opendal: {error}"
-                raise ConfigInvalid(text) from None
-        if "opendal_session" in fixtures or ("opendal" in fixtures and storage is None):
-            lab.storage(self._first())
+                raise ConfigInvalid(f"{problem}{error}") from None
+        markers.overridden(item, next(iter(lab.storages.values())))
+
+    def _named_by(self, item: pytest.Item) -> Iterator[tuple[str, str | None]]:
+        """Yield the storages that a test will ask for, each after the beginning of its mistake."""
+        fixtures = getattr(item, "fixturenames", ())
+        marked = markers.chosen(item).get("storage")
+        if marked is not None:
+            yield f"{markers.place(item)}: @pytest.mark.opendal: ", marked
+        if "opendal" in fixtures and _has_ours(item, "opendal"):
+            variant = getattr(item, "callspec", None)
+            if variant is not None and "opendal" in variant.params:
+                name = str(variant.params["opendal"])
+                is_option = name in self._options.storages
+                yield "" if is_option else f"{markers.place(item)}: [{variant.id}]: ", name
+            elif marked is None:
+                yield "", self._first()
+        if "opendal_session" in fixtures:
+            yield "", self._first()
 
     def settings(self, lab: Lab, item: pytest.Item | None, name: str | None) -> StorageSettings:
         """Return the settings of the storage ``name`` as a test uses it, or the session (None).
@@ -157,3 +167,10 @@ class Labs:
             timeout=self._options.timeout,
         )
         return settings if item is None else markers.overridden(item, settings)
+
+
+def _has_ours(item: pytest.Item, fixture: str) -> bool:
+    """Whether a fixture of a test is the plugin's, neither overridden nor the test's own parameter."""
+    known_fixtures = getattr(item, "_fixtureinfo", None)
+    found = () if known_fixtures is None else known_fixtures.name2fixturedefs.get(fixture, ())
+    return not found or found[-1].func.__module__ == "pytest_opendal.plugin"

@@ -51,8 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "opendal_capability(name, ...): skip where the storage lacks a capability of OpenDAL",
     ):
         config.addinivalue_line("markers", line)
+
+    def ini(key: str) -> Any:
+        try:
+            return config.getini(key)
+        except (ValueError, pytest.UsageError) as error:  # the first before pytest 9
+            raise ConfigInvalid(f"ini key {key}: {error}") from None
+
     sources = options.Sources(
-        config.getoption, config.getini, os.environ, config.invocation_params.dir, config.rootpath
+        config.getoption, ini, os.environ, config.invocation_params.dir, config.rootpath
     )
     state = config.stash[STATE] = State(config, _usage(config, options.resolve, sources))
     config.pluginmanager.register(state, "opendal-state")
@@ -193,6 +200,7 @@ def _uses_storage(item: pytest.Item) -> bool:
     return bool(
         _FIXTURES.intersection(getattr(item, "fixturenames", ()))
         or next(item.iter_markers("opendal"), None)
+        or next(item.iter_markers("opendal_capability"), None)
     )
 
 

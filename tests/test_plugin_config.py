@@ -81,6 +81,8 @@ def test_wrong_file_is_told_once(suite: Suite, plugin_args: tuple[str, ...]) -> 
             ["-o", "opendal_retention=nne"],
             "ini key opendal_retention: 'nne' * did you mean 'none'?",
         ),
+        (["-o", "opendal_reap=maybe"], "ini key opendal_reap: invalid truth value 'maybe'"),
+        (["-o", "opendal_storage='a"], "ini key opendal_storage: No closing quotation"),
     ],
 )
 def test_wrong_option_is_a_usage_error(suite: Suite, args: list[str], expected: str) -> None:
@@ -97,10 +99,43 @@ def test_unknown_storage_is_a_usage_error(suite: Suite, plugin_args: tuple[str, 
 
 def test_unknown_embedded_storage_is_named(suite: Suite, plugin_args: tuple[str, ...]) -> None:
     suite.write(test_it=TEST)
-    result = suite.run("--opendal-storage=sdcard", *plugin_args)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "embedded: there is no storage 'sdcard'; known are default" in output(result)
-    assert "Traceback" not in output(result)
+    (line,) = _refused(suite.run("--opendal-storage=sdcard", *plugin_args))
+    assert line.endswith(
+        "without --opendal-config: there is no storage 'sdcard'; known are default"
+    )
+
+
+def test_what_a_test_asks_for_without_a_configuration_is_checked_first(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.write(
+        test_it="""
+        import pytest
+
+        def test_before(opendal): opendal.write_bytes("a", b"x")
+
+        @pytest.mark.opendal(storage="results")
+        def test_marked(opendal): pass
+        """
+    )
+    (line,) = _refused(suite.run(*plugin_args))
+    assert "test_it.py:5: @pytest.mark.opendal: without --opendal-config: there is no " in line
+
+
+def test_storages_that_a_test_is_parametrized_with_are_checked_first(suite: Suite) -> None:
+    suite.several(None, sdcard=suite.fs("sd"), results=suite.fs("res"))
+    test = (
+        "import pytest\n@pytest.mark.parametrize('opendal', ['sdcard', {name!r}], indirect={way})\n"
+    )
+    own = "def test_it(opendal): assert opendal in ('sdcard', 'own')"
+    suite.write(test_it=f"{test.format(name='own', way=False)}{own}")
+    suite.run().assert_outcomes(passed=2)
+    suite.write(test_it=f"{test.format(name='results', way=True)}def test_it(opendal): pass")
+    suite.run().assert_outcomes(passed=2)
+    suite.write(test_it=f"{test.format(name='reslts', way=True)}def test_it(opendal): pass")
+    (line,) = _refused(suite.run())
+    assert "test_it.py:2: [reslts]: " in line
+    assert line.endswith("there is no storage 'reslts'; did you mean 'results'?")
 
 
 def test_several_storages_need_a_default(suite: Suite, plugin_args: tuple[str, ...]) -> None:
@@ -126,6 +161,33 @@ def test_several_storages_need_no_default_where_each_test_names_its_own(
         """
     )
     suite.run(*plugin_args).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("args", [(), ("--opendal-storage=b",)])
+def test_tests_are_checked_against_the_configuration_that_their_conftest_gives(
+    suite: Suite, plugin_args: tuple[str, ...], args: tuple[str, ...]
+) -> None:
+    """Not against that of the run, which they do not use."""
+    suite.lab()
+    suite.write(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {"default": "a", "storages": {"a": {"scheme": "memory"}, "b": {"scheme": "memory"}}}
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.opendal(storage="b")
+        def test_marked(opendal): assert opendal.name == "b"
+
+        def test_it(opendal, pytestconfig):
+            assert opendal.name == (pytestconfig.getoption("opendal_storage") or ["a"])[0]
+        """,
+    )
+    suite.run(*args, *plugin_args).assert_outcomes(passed=2)
 
 
 @pytest.mark.parametrize(

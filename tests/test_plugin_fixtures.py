@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 import servers
 from runs import Suite, output, section
 
@@ -182,6 +184,18 @@ def image(opendal_session): return "image"
 @pytest.mark.opendal_capability("presign_read", "presign_stat")
 def test_session_below(image): raise AssertionError
 """
+
+
+@pytest.mark.parametrize("test", ["def test_it(): pass", "def test_it(request): pass"])
+def test_a_capability_that_is_none_is_refused_without_a_storage_too(
+    suite: Suite, test: str
+) -> None:
+    suite.write(test_it=f"import pytest\n@pytest.mark.opendal_capability('presign_raed')\n{test}")
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: test_it.py:2: *'presign_raed' is no capability; did you *"]
+    )
 
 
 def test_missing_capability_skips(suite: Suite, plugin_args: tuple[str, ...]) -> None:
