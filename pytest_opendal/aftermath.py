@@ -102,14 +102,20 @@ class Aftermath:
 def reaped_lines(reaped: Iterable[Reaped]) -> list[str]:
     """Return what a reap removed, in a line, and a line for each storage where something is left."""
     parts = list(reaped)
-    counts: Counter[str] = Counter()
+    removed: Counter[str] = Counter()
+    restored: Counter[str] = Counter()
     for part in parts:
-        counts[part.storage] += len(part.removed)
-    told = ", ".join(
-        f"{resources(count)} from {name}" for name, count in sorted(counts.items()) if count
-    )
+        removed[part.storage] += len(part.removed)
+        restored[part.storage] += len(part.restored)
     runs = _runs(len({part.run_id for part in parts}))
-    lines = [f"reap: removed what {runs} left: {told}"] if told else []
+    lines = [
+        f"reap: {verb} what {runs} {left}: {told}"
+        for verb, left, counts, way in (
+            ("removed", "left", removed, "from"),
+            ("put back", "had replaced", restored, "on"),
+        )
+        if (told := _by_storage(counts, way))
+    ]
     for part in parts:
         if part.failed:
             error = next(left.error for left in part.left if left.reason is Reason.FAILED)
@@ -117,6 +123,11 @@ def reaped_lines(reaped: Iterable[Reaped]) -> list[str]:
                 f"reap: {resources(part.failed)} left in {part.storage} ({part.where}): {error}"
             )
     return [printable(line) for line in lines]
+
+
+def _by_storage(counts: Counter[str], way: str) -> str:
+    told = [f"{resources(count)} {way} {name}" for name, count in sorted(counts.items()) if count]
+    return ", ".join(told)
 
 
 def _runs(count: int) -> str:
@@ -134,12 +145,14 @@ def command_lines(reaped: Iterable[Reaped], *, dry: bool) -> Iterator[str]:
             yield printable(f"  {part.storage} ({part.where}): {_outcome(part, dry=dry)}")
             if dry:
                 yield from _cut([f"    {printable(name)}" for name in part.removed])
+                yield from _cut([f"    {printable(name)}: put back" for name in part.restored])
             yield from _cut([f"    {line}" for line in _left_lines(part.left)])
 
 
 def _outcome(part: Reaped, *, dry: bool) -> str:
     counts = [
         (len(part.removed), "would remove" if dry else "removed"),
+        (len(part.restored), "would put back" if dry else "put back"),
         (part.failed, "cannot remove" if dry else "could not remove"),
     ]
     return (

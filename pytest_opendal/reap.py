@@ -49,7 +49,9 @@ class Reaped:
     where: str
     """Scheme and location, for people."""
     removed: tuple[str, ...] = ()
-    """What was removed or put back; when nothing is to be touched, what would be."""
+    """What was removed; when nothing is to be touched, what would be."""
+    restored: tuple[str, ...] = ()
+    """What existed before and was put back, or would be."""
     left: tuple[Leftover, ...] = ()
     """What is still there, and why."""
 
@@ -208,8 +210,13 @@ def _part(header: Header, record: Record, outcome: Outcome) -> Reaped:
         if leftover.reason is Reason.FAILED or not remnants.is_shared(leftover.path)
     )
     paths = {leftover.path for leftover in left}
-    removed = tuple(name for name in remnants.resources(record) if name not in paths)
-    return Reaped(header.run_id, header.started, header.host, storage, where, removed, left)
+    done = [name for name in remnants.resources(record) if name not in paths]
+    before = {*record.saved, *record.moved}
+    removed = tuple(name for name in done if name not in before)
+    restored = tuple(name for name in done if name in before)
+    return Reaped(
+        header.run_id, header.started, header.host, storage, where, removed, restored, left
+    )
 
 
 def _key(part: Reaped) -> tuple[str, ...]:
@@ -226,8 +233,9 @@ def _merged(parts: Iterable[Reaped]) -> list[Reaped]:
     for _, group in groupby(sorted(parts, key=_key), key=_key):
         same = list(group)
         removed = tuple(sorted({name for part in same for name in part.removed}))
+        restored = tuple(sorted({name for part in same for name in part.restored}))
         left = tuple(sorted((left for part in same for left in part.left), key=_why_and_where))
-        merged.append(replace(same[0], removed=removed, left=left))
+        merged.append(replace(same[0], removed=removed, restored=restored, left=left))
     return merged
 
 

@@ -76,7 +76,8 @@ class Session:
             # As long as this run lives, what its workers leave is its own business.
             self.run.journal.begin()
         aftermath = self._look_back()
-        if self._options.reap:
+        # With --collect-only nobody runs tests: an editor looks for them.
+        if self._options.reap and not self._config.getoption("collectonly"):
             aftermath.reap(self.run)
 
     def _look_back(self) -> Aftermath:

@@ -42,6 +42,16 @@ def test_dies(opendal, opendal_session, number):
     Path(f"ready-{number}").touch()
     threading.Event().wait()
 """
+DIES_OVER_OLD = """
+import threading
+from pathlib import Path
+
+def test_dies(opendal):
+    opendal.write_bytes("shared", b"during")
+    opendal.write_bytes("new.txt", b"x")
+    Path("ready-0").touch()
+    threading.Event().wait()
+"""
 LIVES = "def test_lives(opendal): opendal.write_bytes('other.txt', b'x')"
 OURS = [
     *(f"shared/d{number}/a.txt" for number in range(4)),
@@ -213,6 +223,37 @@ def test_the_ini_key_reaps_too(suite: Suite) -> None:
     assert suite.journals == []
 
 
+def test_what_is_put_back_is_told_apart(suite: Suite) -> None:
+    suite.root.mkdir()
+    (suite.root / "shared").write_text("before", encoding="utf-8")
+    suite.lab(on_existing="restore")
+    suite.write(test_it=DIES_OVER_OLD)
+    suite.kill(ready=1)
+    suite.write(test_it=LIVES)
+    result = suite.run("--opendal-reap")
+    told = [line for line in result.stdout.lines if line.startswith("opendal: reap")]
+    assert told == [
+        "opendal: reap: removed what a run that died left: 1 resource from lab",
+        "opendal: reap: put back what a run that died had replaced: 1 resource on lab",
+    ]
+    assert (suite.root / "shared").read_text(encoding="utf-8") == "before"
+
+
+def test_nothing_is_reaped_where_no_test_runs(suite: Suite) -> None:
+    """An editor collects tests over and over."""
+    suite.lab()
+    suite.write(test_it=DIES)
+    suite.kill(ready=1)
+    left = suite.left()
+    assert left
+    suite.write(test_it=LIVES)
+    result = suite.run("--opendal-reap", "--collect-only")
+    assert result.ret == pytest.ExitCode.OK
+    assert suite.left() == left
+    suite.run("--opendal-reap").assert_outcomes(passed=1)
+    assert suite.left() == []
+
+
 @needs_xdist
 def test_the_controller_reaps_before_its_workers_begin(suite: Suite) -> None:
     suite.lab()
@@ -379,8 +420,19 @@ def test_what_existed_before_is_put_back_and_the_rest_of_others_stays(suite: Sui
         """
     )
     suite.kill(ready=1)
+    planned = reap("--dry-run").output
+    assert "would remove 2 resources, would put back 3 resources\n" in planned
+    listed = planned.partition("would put back")[2].splitlines()[1:-1]
+    assert listed == [
+        "    new",
+        "    new/a.txt",
+        "    config.txt: put back",
+        "    moved.txt: put back",
+        "    old: put back",
+    ]
     result = reap()
     assert result.exit_code == 0, result.output
+    assert "removed 1 resource, put back 3 resources\n" in result.output
     assert "new/: holds files of others: new/theirs.txt" in result.output
     assert suite.left() == ["config.txt", "new", "new/theirs.txt", "old", "old/data.txt"]
     assert (suite.root / "config.txt").read_text(encoding="utf-8") == "before"
