@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from pytest_opendal import files
 from pytest_opendal.async_file import AsyncFile, Blocking
-from pytest_opendal.backends.protocol import WriteOptions
 from pytest_opendal.storage import Storage, take
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
     from types import TracebackType
 
+    from pytest_opendal.backends.protocol import WriteOptions
     from pytest_opendal.files import Mode
     from pytest_opendal.paths import StrPath
 
@@ -152,7 +153,7 @@ class AsyncStorage:
 
     def open(self, path: StrPath, mode: Mode = "rb", **options: Any) -> Opening:
         """Open a file as `Storage.open`: ``async with`` closes it too, ``await`` only opens it."""
-        return Opening(self._deferred.opened(path, mode, WriteOptions(**options)))
+        return Opening(self._deferred.opened(path, mode, files.write_options(options)))
 
 
 class Listing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_opendal import config, jsonreport, sheet, starter
+from pytest_opendal import config, jsonreport, options, sheet, starter
 from pytest_opendal.backends import known
 from pytest_opendal.errors import StorageError
 from pytest_opendal.probe import probe
@@ -93,12 +93,23 @@ def init(scheme: str, file: Path) -> None:
     click.echo(f"{file} is written; fill it in, then: pytest-opendal check {file}")
 
 
+def _seconds(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    try:
+        return None if value is None else options.seconds("--timeout", value)
+    except StorageError as error:
+        raise click.UsageError(str(error)) from None
+
+
 @main.command(short_help="Tell whether storages answer, what they can do, how fast.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-s", "--storage", "names", multiple=True, metavar="NAME", help="Only this one; repeatable."
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="Seconds to wait for each answer.")
+@click.option(
+    "--timeout", callback=_seconds, metavar="SECONDS", help="Seconds to wait for each answer."
+)
 @click.option(
     "--no-write", is_flag=True, help="Write nothing; only ask whether the storage answers."
 )

@@ -24,7 +24,7 @@ from pytest_opendal.settings import (
     StorageSettings,
     validated,
 )
-from pytest_opendal.words import Isolation, OnExisting, Retention, did_you_mean, kind_of
+from pytest_opendal.words import Isolation, OnExisting, Retention, did_you_mean, kind_of, nearest
 
 if TYPE_CHECKING:
     from pytest_opendal.backends.known import ServiceProblem
@@ -216,7 +216,7 @@ class _Reader:
             return None
         key = ("default",)
         default = str(self.document.resolved(written, key, self.environ))
-        if default not in names:
+        if names and default not in names:  # that there are none is told as it is
             shown = self.document.quoted(key, default)
             self.document.mistake(key, f"{shown} is no storage; {did_you_mean(default, names)}")
         return default
@@ -248,15 +248,16 @@ def _forms(document: Document) -> tuple[str | None, list[_Found]]:
 
 
 def _several(document: Document, data: Mapping[str, Any]) -> tuple[str | None, list[_Found]]:
-    for key in data.keys() - SeveralStorages.model_fields.keys():
-        document.mistake(
-            (key,), "is no key beside `storages`; the keys of a storage go below its name"
-        )
+    unknown = data.keys() - SeveralStorages.model_fields.keys()
+    meant = [key for key in unknown if "storages" not in data and nearest(key, ["storages"])]
+    for key in unknown:
+        text = "is no key beside `storages`; the keys of a storage go below its name"
+        document.mistake((key,), "is no key; did you mean 'storages'?" if key in meant else text)
     storages = data.get("storages")
-    if not isinstance(storages, Mapping) or not storages:
-        document.mistake(
-            ("storages",), f"is {kind_of(storages)}; write `NAME: {{scheme: ...}}` below it"
-        )
+    if not meant and (not isinstance(storages, Mapping) or not storages):
+        is_what = f"is {kind_of(storages)}" if "storages" in data else "is missing"
+        document.mistake(("storages",), f"{is_what}; write `NAME: {{scheme: ...}}` below it")
+    if not isinstance(storages, Mapping):
         storages = {}
     default = data.get("default")
     if default is not None and not isinstance(default, str):

@@ -9,27 +9,47 @@ from __future__ import annotations
 import io
 import tempfile
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pytest_opendal import transfer
+from pytest_opendal.backends.protocol import WriteOptions
 from pytest_opendal.redacting import refuse_pickle
 from pytest_opendal.tracking import Discarded
+from pytest_opendal.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from pytest_opendal.backends.protocol import Reader, WriteOptions
+    from pytest_opendal.backends.protocol import Reader
     from pytest_opendal.core import Operations
     from pytest_opendal.paths import StrPath
 
 Mode = Literal["rb", "wb", "ab", "r", "w", "a"]
 Run = "Callable[[Coroutine[Any, Any, Any]], Any]"
 
+# pytest then shows the line of the test, not these frames.
+__tracebackhide__ = True
+
 _SPOOL_BYTES = transfer.PART_BYTES
 _BUFFER_BYTES = 256 << 10
+
+
+def write_options(given: Mapping[str, Any]) -> WriteOptions:
+    """Return the keyword arguments of ``open``.
+
+    Raises:
+        TypeError: there is no such argument.
+    """
+    known = [field.name for field in fields(WriteOptions)]
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise TypeError(f"open() takes no {name}=; {hint}; text modes are UTF-8")
+    return WriteOptions(**given)
 
 
 class StorageFile:
@@ -308,6 +328,9 @@ class WritingFile(StorageFile):
             await self._tracking.__aexit__(Discarded, given_up, None)
 
     def write(self, data: Any) -> int:
+        if isinstance(data, str) != self._text:
+            takes, given = "str" if self._text else "bytes", type(data).__name__
+            raise TypeError(f"write() takes {takes} in mode {self.mode!r}, not {given}")
         if self._text:
             self.write_bytes(data.encode("utf-8"))
             return len(data)

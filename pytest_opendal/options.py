@@ -185,19 +185,24 @@ def _checked(option: Option, where: str, value: Any, base: Path) -> Any:
     if option.kind == "path":
         return Path(absolute(value, base))
     if option.kind == "seconds":
-        return _seconds(where, value)
+        return seconds(where, value)
     if option.kind == "choice":
         return _choice(where, value, option.choices)
     return bool(value) if option.kind == "switch" else _words(where, value)
 
 
-def _seconds(where: str, text: str) -> float:
+def seconds(where: str, text: str) -> float:
+    """Return a number of seconds above 0.
+
+    Raises:
+        ConfigInvalid: it is none; the text begins with ``where``.
+    """
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if 0 < seconds < math.inf:
-        return seconds
+        number = math.nan
+    if 0 < number < math.inf:
+        return number
     msg = f"{where}: {text!r} is no number of seconds above 0; write one such as 60"
     raise ConfigInvalid(msg)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_CONDITIONS, Conditions
+from pytest_opendal.digests import new_hash
 from pytest_opendal.paths import StrPath, as_directory, is_directory, name_of, normalize, parents
 
 if TYPE_CHECKING:
@@ -189,10 +189,7 @@ class Reading:
 
     async def hash(self, path: StrPath, algo: str = "sha256") -> str:
         """Return the hex digest of a file's content."""
-        if algo not in hashlib.algorithms_available or algo.startswith("shake"):
-            names = ", ".join(sorted(hashlib.algorithms_guaranteed))
-            msg = f"unknown hash algorithm {algo!r}; hashlib has {names}"
-            raise ValueError(msg)
+        algo = new_hash(algo).name
         resolved = self._file(path, "hash")
         there = await self.connection.ask(
             "hash", resolved, self.connection.backend.hash(resolved, algo)

@@ -530,7 +530,7 @@ def _explained(
         inner = (*inner, context["key"])
     value = descend(data, inner)
     shown = document.quoted((*key, *inner), value)
-    return (*key, *inner), _text(mistake, context, shown, value) or _unknown_key(inner, record)
+    return (*key, *inner), _text(mistake, context, shown, value) or _unknown_key(key, inner, record)
 
 
 def _text(mistake: Mapping[str, Any], context: Mapping[str, Any], shown: str, value: object) -> str:
@@ -548,6 +548,8 @@ def _text(mistake: Mapping[str, Any], context: Mapping[str, Any], shown: str, va
     return _BY_TYPE.get(kind, str(mistake["msg"]))
 
 
-def _unknown_key(inner: Key, record: type[Settings]) -> str:
+def _unknown_key(key: Key, inner: Key, record: type[Settings]) -> str:
     owner = JumpstarterSettings if len(inner) > 1 else record
-    return f"is no key here; {did_you_mean(inner[-1], owner.model_fields)}"
+    # Nothing above tells yet whether a whole file was to hold one storage or several.
+    several = () if key or len(inner) > 1 else SeveralStorages.model_fields
+    return f"is no key here; {did_you_mean(inner[-1], {*owner.model_fields, *several})}"

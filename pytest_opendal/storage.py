@@ -275,7 +275,7 @@ class Storage:
             NotFound: mode is for reading and there is no such file.
             Unsupported: mode is for appending and the service would overwrite.
         """
-        return self._run(self._opened(path, mode, WriteOptions(**options), self._run))
+        return self._run(self._opened(path, mode, files.write_options(options), self._run))
 
     async def _opened(
         self, path: StrPath, mode: Mode, options: WriteOptions, run: Callable[..., Any]

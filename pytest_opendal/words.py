@@ -25,13 +25,18 @@ def printable(text: str) -> str:
     )
 
 
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Return how a message about an unknown word ends: the nearest known one, or what is known."""
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return the known word that an unknown one is nearly, ``""`` when there is none."""
     import difflib
 
+    return next(iter(difflib.get_close_matches(word.lower(), known, n=1)), "")
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Return how a message about an unknown word ends: the nearest known one, or what is known."""
     listed = sorted(known)
-    if near := difflib.get_close_matches(word.lower(), listed, n=1):
-        return f"did you mean {near[0]!r}?"
+    if near := nearest(word, listed):
+        return f"did you mean {near!r}?"
     return f"known are {', '.join(listed[:_LISTED])}{', ...' if len(listed) > _LISTED else ''}"
 
 

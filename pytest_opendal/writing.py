@@ -72,7 +72,7 @@ class Writing(Reading):
         """Store a local file, a file of another operator, or an http(s) URL as the file ``dst``."""
         resolved = self._file(dst, "write")
         if operator is None and not transfer.is_url(src):
-            with transfer.open_source(Path(src)) as source:
+            with self._local("write", resolved, src) as source:
                 async with self.tracker.creating("write", resolved):
                     await self.publish(resolved, source, options)
             return
@@ -81,6 +81,13 @@ class Writing(Reading):
             head = await anext(pieces, b"")
             async with self.tracker.creating("write", resolved):
                 await self._upload(resolved, transfer.chain(head, pieces), options)
+
+    def _local(self, operation: str, resolved: str, source: StrPath) -> BufferedReader:
+        """Open a local source before anything is done to the storage."""
+        try:
+            return transfer.open_source(Path(source))
+        except errors.StorageError as error:
+            raise self.connection.error(type(error), operation, resolved, str(error)) from None
 
     async def source(self, resolved: str, src: StrPath, operator: Any) -> AsyncGenerator[bytes]:
         """Yield the content of what is written to a file: of a local path, an operator, or a URL."""
@@ -300,7 +307,7 @@ class Writing(Reading):
         resolved = self._file(path, "ensure")
         if transfer.is_url(source):
             raise ValueError("ensure takes a local file, no URL; write_from_path takes both")
-        with transfer.open_source(Path(source)) as file:
+        with self._local("ensure", resolved, source) as file:
             async with self._once(resolved) as tracker:
                 if await self._is_same(resolved, file):
                     return False

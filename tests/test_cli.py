@@ -41,6 +41,14 @@ def test_check_connects_and_prints_what_a_storage_can_do(tmp_path: Path) -> None
     assert "presign_read" not in result.output
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_limit_that_is_none_is_refused(tmp_path: Path, seconds: str) -> None:
+    result = _check(tmp_path, "scheme: memory\n", f"--timeout={seconds}")
+    assert result.exit_code == 2
+    said = f"Error: --timeout: '{seconds}' is no number of seconds above 0; write one such as 60"
+    assert result.output.splitlines()[-1] == said
+
+
 def test_check_tells_which_storage_does_not_answer(tmp_path: Path) -> None:
     with servers.refused() as address:
         text = (

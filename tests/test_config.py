@@ -392,7 +392,19 @@ MISTAKES = [
     ("storages: []\n", "1: storages: is a list; write `NAME: {scheme: ...}` below it"),
     (
         "default: a\n",
-        "1: storages: is null; write `NAME: {scheme: ...}` below it (and 1 more)",
+        "1: storages: is missing; write `NAME: {scheme: ...}` below it",
+    ),
+    (
+        "default: a\nstorages:\n",
+        "2: storages: is null; write `NAME: {scheme: ...}` below it",
+    ),
+    (
+        "default: a\nstorage: {a: {scheme: memory}}\n",
+        "2: storage: is no key; did you mean 'storages'?",
+    ),
+    (
+        "storage: {a: {scheme: memory}}\n",
+        "1: storage: is no key here; did you mean 'storages'?",
     ),
     (
         "storages: {a: fs}\n",

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import opendal
 import pytest
@@ -25,6 +25,7 @@ from contract import IS_045, KINDS, OPENDAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_opendal.files import Mode
     from pytest_opendal.storage import Storage
 
     from contract import Lab
@@ -367,6 +368,22 @@ def test_modes_are_those_six(storage: Storage) -> None:
         storage.open("f", "r+")  # type: ignore[arg-type]
 
 
+@literal_paths
+@pytest.mark.parametrize(
+    ("mode", "data", "said"),
+    [
+        ("w", b"x", "takes str in mode 'w', not bytes"),
+        ("wb", "x", "takes bytes in mode 'wb', not str"),
+    ],
+)
+def test_text_and_bytes_are_not_mixed_up(
+    storage: Storage, mode: Mode, data: Any, said: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"^write\(\) {said}$"), storage.open("f", mode) as file:
+        file.write(data)
+    assert not storage.exists("f")
+
+
 def test_an_exception_publishes_nothing(lab: Lab, storage: Storage) -> None:
     lab.stranger.write("theirs")
     for name in ("fresh", "deep/below/fresh", "theirs"):
@@ -577,13 +594,16 @@ def test_hash_has_all_algorithms(storage: Storage, content: bytes) -> None:
         if not algo.startswith("shake"):
             assert storage.hash("f", algo) == hashlib.new(algo, content).hexdigest()
     assert storage.hash("f") == hashlib.sha256(content).hexdigest()
+    assert storage.hash("f", "SHA512") == hashlib.sha512(content).hexdigest()
 
 
 def test_hash_of_the_wrong_thing(lab: Lab, storage: Storage) -> None:
     with pytest.raises(errors.NotFound):
         storage.hash("missing")
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(ValueError, match=r"^hashlib has no algorithm 'sha257' here; did you mean "):
         storage.hash("f", "sha257")
+    with pytest.raises(ValueError, match="have no fixed length"):
+        storage.hash("f", "shake_128")
     with pytest.raises(errors.IsADirectory):
         storage.hash("d/")
     if lab.has_directories:

@@ -59,6 +59,25 @@ def _other(tmp_path: Path, name: str, content: bytes) -> Any:
     return operator
 
 
+def test_an_argument_that_python_s_open_has(fs_lab: Lab) -> None:
+    with pytest.raises(TypeError, match=r"^open\(\) takes no encoding=; known are .*; text modes "):
+        fs_lab.open().open("f", "w", encoding="utf-8")
+    with pytest.raises(TypeError, match="did you mean 'content_type'"):
+        fs_lab.open().open("f", "wb", contenttype="text/plain")
+
+
+@pytest.mark.parametrize("method", ["write_from_path", "ensure"])
+@pytest.mark.parametrize(("name", "what"), [("missing", "no local file"), (".", "is a directory")])
+def test_a_source_that_cannot_be_read_is_told_with_its_target(
+    fs_lab: Lab, tmp_path: Path, method: str, name: str, what: str
+) -> None:
+    operation = "ensure" if method == "ensure" else "write"
+    with pytest.raises(errors.StorageError, match=f"^lab: {operation} 'd/f': .*{what}") as caught:
+        getattr(fs_lab.open(), method)("d/f", tmp_path / name)
+    assert str(caught.value).endswith("nothing was written")
+    assert caught.value.__cause__ is None
+
+
 def test_a_missing_source_ends_nothing(fs_lab: Lab, tmp_path: Path) -> None:
     storage = fs_lab.open()
     with storage.open("f", "wb") as file:
