@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pytest_opendal.errors import StorageUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
 T = TypeVar("T")
 
@@ -64,6 +64,24 @@ def advance(coroutine: Coroutine[Any, Any, T]) -> None:
         coroutine.close()
         msg = "a storage operation waits outside of the loop thread, which is a defect of pytest-opendal"
         raise RuntimeError(msg)
+
+
+async def aside(call: Callable[[], T], name: str) -> T:
+    """Await what blocks, on a thread called ``name``.
+
+    The end of the process waits for asyncio's own threads, but not for this one.
+    """
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # from now on nobody can cancel this
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def _begun(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:

@@ -10,18 +10,17 @@ import os
 import shutil
 import socket
 import stat
-import threading
 import urllib.error
 import urllib.request
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pytest_opendal import errors
-from pytest_opendal.loop import on_loop
+from pytest_opendal.loop import aside, on_loop
 from pytest_opendal.redacting import Redactor, Url, public_url
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
     Raises:
         NotFound, PermissionDenied, StorageUnavailable: the server says so, or breaks off.
     """
-    response = await _aside(partial(_answer, url, timeout))
+    response = await aside(partial(_answer, url, timeout), URL_THREAD)
     with response:
         missing = int(response.headers.get("Content-Length") or 0)
         while piece := await _next_piece(response):
@@ -214,7 +213,7 @@ def _answer(url: str, timeout: float) -> Any:
 
 async def _next_piece(response: HTTPResponse) -> bytes:
     try:
-        return await _aside(partial(response.read, CHUNK_BYTES))
+        return await aside(partial(response.read, CHUNK_BYTES), URL_THREAD)
     except asyncio.CancelledError:
         # Otherwise closing it would wait, on the loop thread, until the server says something.
         _hang_up(response)
@@ -227,21 +226,6 @@ def _hang_up(response: HTTPResponse) -> None:
         socket.socket(fileno=os.dup(response.fileno())) as connection,
     ):
         connection.shutdown(socket.SHUT_RDWR)
-
-
-async def _aside(call: Callable[[], T]) -> T:
-    """Await what blocks; the end of the process waits for asyncio's own threads, but not for this one."""
-    outcome: Future[T] = Future()
-    outcome.set_running_or_notify_cancel()  # from now on nobody can cancel this
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name=URL_THREAD, daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 _BY_STATUS: dict[int, type[errors.StorageError]] = {

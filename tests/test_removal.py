@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,6 +74,53 @@ def test_names_that_no_storage_would_take(tree: Path, name: bytes) -> None:
     assert _beside(tree) == ["tree2"]
 
 
+def test_what_a_link_leads_to_is_not_even_looked_at(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not be readable, or be a mount that takes its time."""
+    (tree / "d" / "link").symlink_to(tree.parent / "tree2")
+    opened: list[object] = []
+    at_first = os.open
+
+    def noted(name: Any, *args: Any, **keys: Any) -> int:
+        opened.append(name)
+        return at_first(name, *args, **keys)
+
+    monkeypatch.setattr(os, "open", noted)
+    remove_tree(str(tree))
+    assert sorted(map(str, opened)) == sorted([str(tree), "d", "e", "empty"])
+
+
+@pytest.mark.parametrize("name", ["empty", "e"])
+def test_a_directory_that_cannot_be_read_goes_when_it_is_empty(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Root can read all, so the refusal is made up."""
+    at_first = os.open
+
+    def refused(opened: Any, *args: Any, **keys: Any) -> int:
+        if opened == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), opened)
+        return at_first(opened, *args, **keys)
+
+    monkeypatch.setattr(os, "open", refused)
+    if name == "empty":
+        remove_tree(str(tree))
+        assert _beside(tree) == ["tree2"]
+    else:
+        with pytest.raises(PermissionError):
+            remove_tree(str(tree))
+        assert (tree / "d" / "e" / "a").exists()
+
+
+def test_a_deep_tree(tree: Path) -> None:
+    deep = Path(tree, *(["x"] * 900))
+    deep.mkdir(parents=True)
+    (deep / "f").write_bytes(b"x")
+    remove_tree(str(tree))
+    assert _beside(tree) == ["tree2"]
+
+
 def test_a_missing_directory_is_no_error(tree: Path) -> None:
     remove_tree(str(tree / "missing"))
     assert _beside(tree) == ["tree", "tree2"]
@@ -105,10 +152,11 @@ def test_what_others_put_into_it_meanwhile_is_an_error(
     tree: Path, meanwhile: list[Callable[[], object]]
 ) -> None:
     """Nothing is removed that nobody saw."""
-    meanwhile.extend([lambda: None, lambda: (tree / "d" / "e" / "new").write_bytes(b"theirs")])
+    late = tree / "d" / "new"  # when `d` has been listed, and what is in `d/e` is removed
+    meanwhile.extend([lambda: None, lambda: None, lambda: late.write_bytes(b"theirs")])
     with pytest.raises(OSError, match="not empty"):
         remove_tree(str(tree))
-    assert (tree / "d" / "e" / "new").read_bytes() == b"theirs"
+    assert late.read_bytes() == b"theirs"
 
 
 def test_who_gives_up_leaves_the_rest(tree: Path, meanwhile: list[Callable[[], object]]) -> None:
@@ -142,6 +190,7 @@ def _many(lab: Lab, count: int) -> Path:
     [
         (errno.EACCES, errors.PermissionDenied, "permission denied"),
         (errno.EBUSY, errors.StorageError, "device or resource busy"),
+        (errno.EROFS, errors.StorageError, "read-only file system"),
     ],
 )
 def test_what_cannot_be_removed_is_told_with_its_reason(
@@ -156,11 +205,12 @@ def test_what_cannot_be_removed_is_told_with_its_reason(
     place = _many(lab, count)
 
     def refuse(name: str, _place: int) -> None:
-        raise OSError(number, os.strerror(number), name)
+        raise OSError(number, os.strerror(number), f"{name} connection is a directory")
 
     monkeypatch.setattr(removal, "_remove_file", refuse)
-    with pytest.raises(kind, match=f"^lab: remove_all 'd/': {reason}$"):
+    with pytest.raises(kind, match=f"^lab: remove_all 'd/': {reason}$") as caught:
         lab.open().remove_all("d")
+    assert caught.type is kind, "a name says nothing of what went wrong"
     assert len(list(place.iterdir())) == count
 
 

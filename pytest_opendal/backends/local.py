@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.backends.quick import quick_way
 from pytest_opendal.backends.removal import remove_tree
-from pytest_opendal.loop import on_loop
+from pytest_opendal.loop import aside, on_loop
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 from pytest_opendal.paths import name_of
 from pytest_opendal.redacting import Redactor, refuse_pickle, without_login
@@ -293,7 +293,8 @@ class LocalBackend:
             return
         given_up = threading.Event()
         try:
-            await asyncio.to_thread(remove_tree, f"{self._root}/{name_of(path)}", given_up)
+            removal = partial(remove_tree, f"{self._root}/{name_of(path)}", given_up)
+            await aside(removal, "pytest-opendal-removal")
         finally:
             given_up.set()
 
@@ -394,10 +395,11 @@ def explained(error: BaseException) -> tuple[type[errors.StorageError], str]:
     """Return which of our errors an error of opendal's is, and its reason without secrets of URLs."""
     kind, reason = compat.kind_and_reason(error)
     found = compat.KINDS.get(kind, errors.StorageError)
-    text = str(error)
+    text, said = str(error), _said_by_system(error)
     if found is errors.StorageError:
-        found = _of_unexpected(_essence(text))
-    shown = _os_error(error) or _readable(reason) or _status(text) or _plain_words(found)
+        # The whole text of the system's own errors holds a name, which may say anything.
+        found = _of_unexpected(said or _essence(text))
+    shown = said or _os_error(text) or _readable(reason) or _status(text) or _plain_words(found)
     return found, Redactor().text(shown)
 
 
@@ -426,10 +428,14 @@ def _essence(text: str) -> str:
     return "\n".join((reason, source, status[0] if status else ""))
 
 
-def _os_error(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    found = _OS_ERROR.search(str(error))
+def _said_by_system(error: BaseException) -> str:
+    """Return what Python's own error of the system says, ``""`` for any other."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said.lower() if said else ""
+
+
+def _os_error(text: str) -> str:
+    found = _OS_ERROR.search(text)
     return found[1].strip().lower() if found else ""
 
 
