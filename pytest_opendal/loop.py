@@ -95,17 +95,27 @@ class Call(Generic[T]):
     """A coroutine on the loop thread, for a caller who does not block until it ends."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; on any thread."""
+        """Prepare; `begin` begins."""
         self.ended: Future[None] = Future()
         """Done when the coroutine has come to its end, also after a cancellation."""
         self.ended.set_running_or_notify_cancel()  # from now on nobody can cancel this
+        self._coroutine = coroutine
         self._loop = loop
         self._task: asyncio.Task[T] | None = None
-        loop.call_soon_threadsafe(self._start, coroutine)
 
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = _begun(coroutine, self._loop)
-        self._task.add_done_callback(self._end)
+    def begin(self) -> None:
+        """Begin, on any thread; an interrupt meanwhile cancels it."""
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+        except BaseException:
+            self.cancel()
+            raise
+
+    def _start(self) -> asyncio.Task[T]:
+        if self._task is None:
+            self._task = _begun(self._coroutine, self._loop)
+            self._task.add_done_callback(self._end)
+        return self._task
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
@@ -118,9 +128,8 @@ class Call(Generic[T]):
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        assert self._task is not None
         # What is cancelled before it begins does not put anything right.
-        self._loop.call_soon(self._task.cancel)
+        self._loop.call_soon(self._start().cancel)
 
     def result(self) -> T:
         """Return or raise what came of the coroutine; wait for its end on another thread."""
@@ -146,21 +155,23 @@ class _Turn(Generic[T]):
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; on any thread."""
+        """Prepare; `result` begins."""
+        self._coroutine = coroutine
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._result: T | None = None
         self._error: BaseException | None = None
         self._ended = threading.Lock()
         self._ended.acquire()
-        loop.call_soon_threadsafe(self._start, coroutine)
 
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = _begun(self._go(coroutine), self._loop)
+    def _start(self) -> asyncio.Task[None]:
+        if self._task is None:
+            self._task = _begun(self._go(), self._loop)
+        return self._task
 
-    async def _go(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    async def _go(self) -> None:
         try:
-            self._result = await resumed(coroutine)
+            self._result = await resumed(self._coroutine)
         except BaseException as error:
             self._error = error
             if isinstance(error, asyncio.CancelledError):
@@ -174,13 +185,16 @@ class _Turn(Generic[T]):
         return not self._ended.locked()
 
     def result(self) -> T:
-        """Wait for the end, and return or raise what came of it; an interrupt cancels the coroutine."""
+        """Begin, wait for the end, and return or raise what came of it; an interrupt cancels it."""
         try:
+            # Within: the loop may run it already when an interrupt comes in this call.
+            self._loop.call_soon_threadsafe(self._start)
             with self._ended:
                 pass
         except BaseException:
             # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
-            self._loop.call_soon_threadsafe(self._cancel)
+            with suppress(RuntimeError):  # the loop has stopped, which ended it as well
+                self._loop.call_soon_threadsafe(self._cancel)
             raise
         if self._error is not None:
             try:
@@ -190,9 +204,8 @@ class _Turn(Generic[T]):
         return self._result  # type: ignore[return-value]
 
     def _cancel(self) -> None:
-        assert self._task is not None
         # What is cancelled before it begins does not put anything right.
-        self._loop.call_soon(self._task.cancel)
+        self._loop.call_soon(self._start().cancel)
 
 
 class LoopThread:
@@ -251,6 +264,7 @@ class LoopThread:
         with self._at_once:
             call = Call(coroutine, self._loop_for(coroutine))
             self._running.add(call)
+            call.begin()
             return call
 
     def _loop_for(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:

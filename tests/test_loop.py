@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from queue import Queue
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -98,6 +99,41 @@ def test_an_interrupt_cancels_what_was_waited_for(loop: LoopThread) -> None:
     assert time.monotonic() - start < 10
     assert cancelled.wait(1)
     assert loop.run(_answer()) == 42
+
+
+@pytest.mark.parametrize("arrives", ["before", "after"])
+@pytest.mark.parametrize("way", ["run", "run_at_once", "begin"])
+def test_an_interrupt_while_an_operation_is_handed_over_cancels_it(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, way: str, arrives: str
+) -> None:
+    """The loop may run it already, or not know of it yet; nobody waits for it in either case."""
+    assert loop.run(_answer()) == 42
+    ended: Queue[str] = Queue()
+
+    async def operation() -> None:
+        await on_loop()
+        try:
+            await asyncio.sleep(0.05)
+            ended.put("went on")
+        except asyncio.CancelledError:
+            ended.put("cancelled")
+            raise
+
+    assert loop._loop is not None
+    hand_over = loop._loop.call_soon_threadsafe
+
+    def interrupted(*call: Any) -> None:
+        monkeypatch.undo()
+        if arrives == "after":
+            hand_over(*call)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(loop, way)(operation())
+    assert ended.get(timeout=5) == "cancelled"
+    assert loop.run_at_once(_moving([])) == 42
+    assert loop._is_idle()
 
 
 def test_stop_cancels_what_still_runs() -> None:
