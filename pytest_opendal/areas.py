@@ -82,7 +82,7 @@ class Sweeper:
         (name,) = part.removed
         connection = self._run.connection(settings)
         try:
-            connection.refuse_protected("remove_all", name)
+            self._run.loop.run(connection.refuse_protected_below("remove_all", name))
             self._run.loop.run(connection.remove_tree(name))
             if connection.backend.hierarchical:
                 self._run.remove_directories(settings, [AREAS])

@@ -118,8 +118,9 @@ class Cleaner:
         ]
         if self._opened.area:
             names = [(name, kind) for name, kind in names if name == self._opened.area]
+        failed = [self._failed(name, error) for name, error in self._failures.items()]
         found = [leftover async for leftover in self._existing(names, reason)]
-        left = (*found, *[moved async for moved in self._moved()])
+        left = (*failed, *found, *[moved async for moved in self._moved()])
         return Outcome(left, silent=self._is_silent)
 
     @property
@@ -129,18 +130,21 @@ class Cleaner:
     async def give_up(self, keep: Reason | None) -> Outcome:
         """Tell what may be left of a cleanup that was interrupted; some of it may be gone."""
         error = "its cleanup was interrupted"
-        return Outcome(
-            tuple(
-                self._leftover(
-                    name,
-                    "file" if entry.kind == "file" else "dir",
-                    keep or Reason.FAILED,
-                    error=error,
-                )
-                for name, entry in self._record.created.items()
-                if not entry.existed
-            )
-        )
+        created = {
+            name: "file" if entry.kind == "file" else "dir"
+            for name, entry in self._record.created.items()
+            if not entry.existed
+        }
+        left = [
+            self._leftover(name, kind, keep or Reason.FAILED, error=error)
+            for name, kind in created.items()
+        ]
+        not_put_back = [
+            self._leftover(name, "dir" if backup is None else "file", Reason.FAILED, error=error)
+            for name, backup in self._record.saved.items()
+            if name not in created
+        ]
+        return Outcome((*left, *not_put_back))
 
     def _trees(self) -> list[str]:
         area = self._opened.area
@@ -202,6 +206,7 @@ class Cleaner:
 
     async def _remove_tree(self, name: str) -> bool:
         try:
+            await self._connection.refuse_protected_below("delete", name)
             await self._connection.remove_tree(name)
         except (errors.NotFound, errors.NotADirectory):
             # Behind an exporter, opendal 0.45 stops at a link to a directory.
@@ -348,14 +353,14 @@ class Cleaner:
             found = await self._connection.find(name if kind == "file" else f"{name}/")
             if found is None and kind != "file":
                 found = await self._connection.find(name)
+            if found is not None and kind == "tree":
+                return await self._in_tree(name, reason)
         except errors.StorageError as error:
             if isinstance(error, UNREACHABLE):
                 self._silence = error
             return [self._leftover(name, kind, reason, error=str(error))]
         if found is None:
             return []
-        if kind == "tree":
-            return await self._in_tree(name, reason)
         if found.mode.is_dir():
             return [self._leftover(name, "dir", reason)]
         return [self._leftover(name, "file", reason, size=found.content_length)]

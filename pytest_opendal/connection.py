@@ -174,6 +174,15 @@ class Connection:
                 reason = f"protected by {pattern!r} in the configuration"
                 raise self.error(errors.Protected, operation, name, reason)
 
+    async def refuse_protected_below(
+        self, operation: str, name: str, protect: Iterable[str] | None = None
+    ) -> None:
+        """Raise `Protected` when ``name`` or anything below it is protected; see `refuse_protected`."""
+        self.refuse_protected(operation, name, protect)
+        if self.settings.protect if protect is None else protect:
+            async for path in self.list(f"{name}/", recursive=True):
+                self.refuse_protected(operation, path.strip("/"), protect)
+
     async def capability(self) -> Capability:
         """Return what the service can do."""
         return await self.ask("capability", "", self.backend.capability())

@@ -413,6 +413,14 @@ class Ledger:
         self.record.ended = True
         self._journal.forget(self._number)
 
+    def end_created(self) -> None:
+        """Note that what was created stays on purpose; what was to be put back is still to be."""
+        created = [name for name, _ in self.record.created.items()]
+        self.note(
+            *(("-1", name) for name in created),
+            *(("unmoved", name) for name in [*self.record.moved]),
+        )
+
     @property
     def backups(self) -> Path:
         """Directory for old content that ``restore`` puts back."""

@@ -336,7 +336,7 @@ class Run:
 
     def end(self, held: Held, keep: Reason | None) -> TestNote:
         """End a storage object: remove what it made, or keep it, and tell what is left."""
-        forgotten = held.storage.close()
+        forgotten = self._closed(held)
         if not held.is_used:
             infos = (info_of(held.settings),)
             return TestNote(test=held.test, worker=self.process.worker, storages=infos)
@@ -347,10 +347,19 @@ class Run:
         outcome = self._clean(tracker, keep)
         tracker.not_put_back(outcome.taken)
         self._keep_directories(tracker.connection, outcome)
-        if keep is not None or not outcome.failed:
-            tracker.ledger.end()
+        _end_record(tracker.ledger, outcome, keep)
         held.forgotten = forgotten
         return self._note(tracker, outcome, claims)
+
+    def _closed(self, held: Held) -> list[str]:
+        """Close a storage object, which may take seconds; a first interrupt comes after the cleanup."""
+        try:
+            return held.storage.close()
+        except KeyboardInterrupt as interrupt:
+            if self.interrupted:
+                raise
+            self.interrupted, self.postponed = True, interrupt
+            return held.storage.close()
 
     def remove_kept(self, held: Held) -> TestNote:
         """Remove after all what a test made that failed, because it runs again."""
@@ -412,8 +421,7 @@ class Run:
             lambda: Cleaner(connection, ledger.record, ledger.backups, ledger.note),
             keep,
         )
-        if not outcome.failed:
-            ledger.end()
+        _end_record(ledger, outcome, keep)
         return outcome
 
     def same_place(self, settings: StorageSettings, record: Record) -> StorageSettings:
@@ -495,8 +503,7 @@ class Run:
     def _end_tracker(self, tracker: Tracker, *, failed: bool) -> TestNote:
         keep = reason_to_keep(tracker.opened.retention, failed=failed)
         outcome = self._clean(tracker, keep)
-        if keep is not None or not outcome.failed:
-            tracker.ledger.end()
+        _end_record(tracker.ledger, outcome, keep)
         return self._note(tracker, outcome)
 
     def _note(self, tracker: Tracker, outcome: Outcome, claims: tuple[Claim, ...] = ()) -> TestNote:
@@ -525,6 +532,14 @@ class Run:
                 journal.close()
         if self.process.worker == MAIN:
             sharing.forget(self.journal_dir, self.process.run_id)
+
+
+def _end_record(ledger: Ledger, outcome: Outcome, keep: Reason | None) -> None:
+    """End a record, or leave to a reap what failed; what is kept on purpose is no business of that."""
+    if not outcome.failed:
+        ledger.end()
+    elif keep is not None:
+        ledger.end_created()
 
 
 def _place(connection: Connection) -> str:

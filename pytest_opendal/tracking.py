@@ -117,10 +117,7 @@ class Tracker:
 
     async def refuse_protected_below(self, operation: str, name: str) -> None:
         """Raise `Protected` when ``name`` or anything below it is protected."""
-        self.refuse_protected(operation, name)
-        if self.settings.protect:
-            async for path in self.connection.list(f"{name}/", recursive=True):
-                self.refuse_protected(operation, path.strip("/"))
+        await self.connection.refuse_protected_below(operation, name, self.settings.protect)
 
     def is_ours(self, name: str) -> bool:
         """Whether this object created ``name``."""
@@ -289,8 +286,8 @@ class Tracker:
         if not events:
             return
         if self.area and not self._area_noted:
-            self._area_noted = True
             self.ledger.note(("+", self.area, "tree", False))
+            self._area_noted = True
         self.ledger.note(*events, quietly=bool(self.area))
 
     async def _take_back(

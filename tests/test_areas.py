@@ -191,6 +191,18 @@ def test_a_protected_area_stays(tmp_path: Path) -> None:
     assert "protected by" in result.output
 
 
+def test_an_area_stays_with_what_is_protected_in_it(tmp_path: Path) -> None:
+    kwargs = {"root": str(tmp_path / "device")}
+    entry = {"scheme": "fs", "kwargs": kwargs, "protect": ["*.key"]}
+    Path("lab.yaml").write_text(json.dumps(entry), encoding="utf-8")
+    operator = opendal.Operator("fs", **kwargs)
+    put(operator, {*area(OLD), f"pytest-opendal/{OLD}/main/a.key"})
+    result = reap("lab.yaml", "--older-than", "24h")
+    assert result.exit_code == 1
+    assert "a.key': protected by '*.key'" in result.output
+    assert f"pytest-opendal/{OLD}/main/a.key" in files(operator)
+
+
 def test_a_root_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     configure("fs", {"root": str(tmp_path / "device")})
     assert reap("lab.yaml", "--older-than", "24h").exit_code == 0

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_opendal.backends.local import LocalBackend
+from pytest_opendal.cleanup import Cleaner
 from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process as RunProcess
+from pytest_opendal.reap import Reaper
+from pytest_opendal.remnants import find
 from pytest_opendal.report import Reason
 from pytest_opendal.run import Run
 
@@ -142,6 +148,93 @@ def test_keep_tells_what_is_really_there(root: Path, runs: Begin) -> None:
         ("device", "dir", None),
         ("device/log", "file", 2),
     }
+
+
+def _overwritten(root: Path, runs: Begin) -> tuple[Process, Held]:
+    """Return a test that keeps what it makes, and where old content cannot be put back."""
+    (root / "config.txt").write_bytes(b"precious")
+    kwargs = {"root": str(root)}
+    process = runs({"scheme": "fs", "kwargs": kwargs, "on_existing": "restore"})
+    held = process.open()
+    held.storage.write_bytes("config.txt", b"of the test")
+    held.storage.write_bytes("new.txt", b"kept")
+    held.storage.delete("config.txt")
+    (root / "config.txt").mkdir()
+    return process, held
+
+
+def test_old_content_that_cannot_be_put_back_outlives_a_test_that_keeps_its_files(
+    root: Path, runs: Begin
+) -> None:
+    process, held = _overwritten(root, runs)
+    note = process.run.end(held, Reason.KEPT)
+    assert [(left.path, left.reason) for left in note.leftovers] == [
+        ("config.txt", Reason.FAILED),
+        ("new.txt", Reason.KEPT),
+    ]
+    journal = process.run.journal.path
+    process.run.finish()
+    process.run.close()
+    (root / "config.txt").rmdir()
+    later = Run(RunProcess.new(), journal.parent)
+    Reaper(later, [process.settings]).reap(find([journal.parent]).remnants)
+    later.close()
+    assert _tree(root) == {"config.txt": b"precious", "new.txt": b"kept"}
+    assert list(journal.parent.iterdir()) == []
+
+
+def test_old_content_outlives_a_cleanup_that_is_given_up(root: Path, runs: Begin) -> None:
+    process, held = _overwritten(root, runs)
+    process.run.interrupted = True
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cleaner, "keep", interrupt)
+        note = process.run.end(held, Reason.KEPT)
+    told = {left.path: left.reason for left in note.leftovers}
+    assert told == {"config.txt": Reason.FAILED, "new.txt": Reason.KEPT}
+    process.run.close()
+    backups = process.run.journal.path.with_suffix(".saved")
+    assert [path.read_bytes() for path in backups.iterdir()] == [b"precious"]
+
+
+@pytest.mark.parametrize("isolation", ["none", "test"])
+def test_what_is_protected_in_a_tree_keeps_the_tree(
+    root: Path, runs: Begin, isolation: str
+) -> None:
+    """No test may write it; the device may."""
+    kwargs = {"root": str(root)}
+    entry = {"scheme": "fs", "kwargs": kwargs, "isolation": isolation, "protect": ["*.key"]}
+    process = runs(entry)
+    held = process.open()
+    held.storage.register_path("data/")
+    place = root / held.tracker.area / "data"
+    place.mkdir(parents=True)
+    (place / "a.key").write_bytes(b"theirs")
+    (left,) = process.run.end(held, None).leftovers
+    assert left.reason is Reason.FAILED
+    assert "a.key': protected by '*.key' in the configuration" in str(left.error)
+    assert (place / "a.key").read_bytes() == b"theirs"
+
+
+def test_a_kept_area_that_cannot_be_listed_is_told_and_is_no_remnant(
+    root: Path, runs: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}, "isolation": "test"})
+    held = process.open()
+    held.storage.write_bytes("d/evidence", b"1")
+
+    async def refuse(*_: object, **__: object) -> AsyncIterator[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield ""
+
+    monkeypatch.setattr(LocalBackend, "list", refuse)
+    (left,) = process.run.end(held, Reason.KEPT).leftovers
+    assert (left.path, left.reason) == (held.tracker.area, Reason.KEPT)
+    assert str(left.error).endswith("permission denied")
+    assert held.tracker.record.ended
 
 
 def test_a_registered_directory_goes_with_all_that_the_device_wrote(
