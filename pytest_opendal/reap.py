@@ -123,6 +123,8 @@ class Reaper:
         elif self._concerns(remnants.opened_of(ledger.record)):
             record = deepcopy(ledger.record)
             yield _part(remnant.header, record, self._outcome(ledger, remnant.path))
+            # An interrupt let this record come to its end; the journals keep the others.
+            self._run.raise_postponed()
 
     def _outcome(self, ledger: Ledger, journal: Path) -> Outcome:
         opened = remnants.opened_of(ledger.record)

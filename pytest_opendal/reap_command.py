@@ -96,6 +96,9 @@ def reap(
         elif before is not None:
             sweeper = Sweeper(run, before, found.spared, _tell)
             reaped += sweeper.plan(storages) if dry else sweeper.sweep(storages)
+    except KeyboardInterrupt:
+        _tell("interrupted: what was not removed yet is left to the next reap")
+        raise
     finally:
         run.close()
     _print(reaped, found, places, dry=dry)

@@ -78,6 +78,7 @@ class Recovery:
 
     def _recover(self, path: Path, keep: Keep) -> None:
         try:
+            remnants.read(path)
             inherited = journal.Journal.inherit(path)
         except (journal.UnreadableJournal, OSError) as error:
             self._collector.leave_alone(str(error))

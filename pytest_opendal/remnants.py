@@ -7,6 +7,7 @@ crashed is the business of its own run while that lives. Age and process ids say
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 from contextlib import contextmanager, suppress
@@ -210,12 +211,13 @@ def _refuse_others(path: Path) -> None:
 
 
 def read(path: Path) -> Replayed:
-    """Read a dead process' journal, all of which makes sense on this host.
+    """Read a dead process' journal, which only this user can have written, and all of which makes sense.
 
     Raises:
-        UnreadableJournal: of another version or host, or damaged.
+        UnreadableJournal: of another user, version or host, or damaged.
         OSError: it cannot be read.
     """
+    _refuse_others(path)
     replayed = journal.replay(path)
     header = replayed.header
     if header.host != socket.gethostname():
@@ -245,8 +247,10 @@ def _names(record: Record) -> Iterator[str]:
 
 
 def _is_normal(name: str) -> bool:
+    # Files of others, which `restore` puts back, may have a backslash in their names.
+    plain = name.replace("\\", "_")
     with suppress(errors.InvalidPath):
-        return bool(name) and normalize(name) == name
+        return bool(plain) and normalize(plain) == plain and ".." not in re.split(r"[/\\]", name)
     return False
 
 

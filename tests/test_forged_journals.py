@@ -14,6 +14,8 @@ from pytest_opendal import aftermath, remnants
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.process import Process
 from pytest_opendal.reap import Reaper
+from pytest_opendal.recovery import Recovery
+from pytest_opendal.report import Collector
 from pytest_opendal.run import Run
 
 if TYPE_CHECKING:
@@ -108,6 +110,29 @@ def test_what_is_not_forged_is_removed_and_put_back(died: Died) -> None:
     assert sorted(path.name for path in died.root.iterdir()) == ["theirs", "was"]
     assert (died.root / "theirs").read_bytes() == b"old"
     assert not died.path.exists()
+
+
+@pytest.mark.parametrize("way", ["owner", "host", "name"])
+def test_the_controller_of_a_run_takes_over_no_forged_journal_of_it(died: Died, way: str) -> None:
+    """Where others may write too: a directory for the journals of all users."""
+    if way == "owner":
+        died.path.chmod(0o666)
+    header, *events = died.lines()
+    if way == "host":
+        header[3] = "elsewhere"
+    if way == "name":
+        events.append(["+", 0, "../secret", "file", False])
+    died.write([header, *events])
+    before = sorted(died.root.rglob("*"))
+    run = Run(Process(RUN, "2026-01-31T12:00:00+00:00", "gw0"), died.above / "new")
+    collector = Collector(RUN)
+    Recovery(run, [], collector).take_over(died.journals, RUN, ())
+    run.close()
+    died.check()
+    assert sorted(died.root.rglob("*")) == before
+    (told,) = collector.result().alone
+    assert str(died.path) in told
+    assert told.endswith("left alone")
 
 
 _BAD = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from pytest_opendal.backends.local import LocalBackend
 from pytest_opendal.cli import main
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.process import Process
@@ -87,6 +89,46 @@ def test_a_dry_run_lists_and_touches_nothing() -> None:
     ]
     after = {path: path.stat().st_mtime_ns for path in Path().rglob("*") if path.is_file()}
     assert after == before
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_an_interrupt_ends_with_the_record_at_hand(
+    monkeypatch: pytest.MonkeyPatch, presses: int
+) -> None:
+    """The first lets it come to its end, a second gives it up; no other is touched."""
+    roots = [died(name) for name in ("one", "two", "three")]
+    delete, asked = LocalBackend.remove_file, []
+
+    async def interrupted(self: LocalBackend, path: str) -> None:
+        asked.append(path)
+        if len(asked) <= presses:
+            raise KeyboardInterrupt
+        await delete(self, path)
+
+    monkeypatch.setattr(LocalBackend, "remove_file", interrupted)
+    result = reap()
+    assert result.exit_code == 1
+    assert "interrupted: what was not removed yet is left to the next reap" in result.output
+    assert "Traceback" not in result.output
+    left = [root.name for root in roots if list(root.iterdir())]
+    assert len(left) == (2 if presses == 1 else 3)
+    monkeypatch.undo()
+    os.chdir(roots[0].parent)
+    assert reap().exit_code == 0
+    assert [list(root.iterdir()) for root in roots] == [[], [], []]
+
+
+def test_names_of_others_that_no_test_could_use_are_put_back() -> None:
+    root = Path("sdcard").absolute()
+    died("sdcard")
+    (journal,) = Path(".pytest_cache/opendal").glob("*.journal")
+    lines = journal.read_text(encoding="utf-8")
+    saved = json.dumps(["saved", 0, "d/a\\b.txt", "0-0"])
+    journal.write_text(f"{lines}{saved}\n", encoding="utf-8")
+    journal.with_suffix(".saved").mkdir()
+    (journal.with_suffix(".saved") / "0-0").write_bytes(b"theirs")
+    assert reap().exit_code == 0
+    assert (root / "d" / "a\\b.txt").read_bytes() == b"theirs"
 
 
 def test_a_long_list_is_cut() -> None:
