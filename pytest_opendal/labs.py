@@ -12,7 +12,7 @@ from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.settings import JumpstarterSettings, Lab, StorageSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pytest
@@ -137,9 +137,10 @@ class Labs:
         if marked is not None:
             yield f"{markers.place(item)}: @pytest.mark.opendal: ", marked
         if "opendal" in fixtures and _has_ours(item, "opendal"):
-            variant = getattr(item, "callspec", None)
-            if variant is not None and "opendal" in variant.params:
-                name = str(variant.params["opendal"])
+            variant: Any = getattr(item, "callspec", None)
+            parameter = None if variant is None else variant.params.get("opendal")
+            if parameter is not None:
+                name = str(parameter)
                 is_option = name in self._options.storages
                 yield "" if is_option else f"{markers.place(item)}: [{variant.id}]: ", name
             elif marked is None:
@@ -170,7 +171,11 @@ class Labs:
 
 
 def _has_ours(item: pytest.Item, fixture: str) -> bool:
-    """Whether a fixture of a test is the plugin's, neither overridden nor the test's own parameter."""
-    known_fixtures = getattr(item, "_fixtureinfo", None)
-    found = () if known_fixtures is None else known_fixtures.name2fixturedefs.get(fixture, ())
-    return not found or found[-1].func.__module__ == "pytest_opendal.plugin"
+    """Whether a test is known to use the plugin's own fixture of that name.
+
+    A conftest may override it, and a test may have a parameter of that name. Of what a test asks for
+    while it runs nothing is known.
+    """
+    asked = getattr(item, "_fixtureinfo", None)
+    found: Sequence[Any] = () if asked is None else asked.name2fixturedefs.get(fixture, ())
+    return bool(found) and found[-1].func.__module__ == "pytest_opendal.plugin"

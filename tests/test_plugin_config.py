@@ -132,6 +132,8 @@ def test_storages_that_a_test_is_parametrized_with_are_checked_first(suite: Suit
     suite.run().assert_outcomes(passed=2)
     suite.write(test_it=f"{test.format(name='results', way=True)}def test_it(opendal): pass")
     suite.run().assert_outcomes(passed=2)
+    suite.write(test_it=f"{test.format(name=None, way=True)}def test_it(opendal): pass")
+    suite.run("--opendal-storage=results").assert_outcomes(passed=2)
     suite.write(test_it=f"{test.format(name='reslts', way=True)}def test_it(opendal): pass")
     (line,) = _refused(suite.run())
     assert "test_it.py:2: [reslts]: " in line
@@ -185,9 +187,15 @@ def test_tests_are_checked_against_the_configuration_that_their_conftest_gives(
 
         def test_it(opendal, pytestconfig):
             assert opendal.name == (pytestconfig.getoption("opendal_storage") or ["a"])[0]
+
+        @pytest.mark.opendal(storage="b")
+        def test_asks_late(request): assert request.getfixturevalue("opendal").name == "b"
+
+        @pytest.mark.opendal(storage="b")
+        def test_asks_never(): pass
         """,
     )
-    suite.run(*args, *plugin_args).assert_outcomes(passed=2)
+    suite.run(*args, *plugin_args).assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize(
