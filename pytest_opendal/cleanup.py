@@ -42,7 +42,7 @@ class Outcome:
 
     leftovers: tuple[Leftover, ...] = ()
     directories: tuple[str, ...] = ()
-    """Directories that were removed, or stay because something of others is in them."""
+    """Directories that stay because something of others is in them, or that others may make again."""
     silent: bool = False
     """The storage did not answer in time; the rest was not tried."""
     taken: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class Cleaner:
         created = {
             name: "file" if entry.kind == "file" else "dir"
             for name, entry in self._record.created.items()
-            if not entry.existed
+            if not entry.existed and name not in self._record.saved
         }
         left = [
             self._leftover(name, kind, keep or Reason.FAILED, error=error)
@@ -142,7 +142,6 @@ class Cleaner:
         not_put_back = [
             self._leftover(name, "dir" if backup is None else "file", Reason.FAILED, error=error)
             for name, backup in self._record.saved.items()
-            if name not in created
         ]
         return Outcome((*left, *not_put_back))
 
@@ -222,8 +221,11 @@ class Cleaner:
             place = f"{name}/"
             await self._connection.ask("delete", place, self._connection.backend.delete(place))
             return True
-        self._directories.append(name)
-        if await self._connection.remove_empty(name):
+        is_gone = await self._connection.remove_empty(name)
+        # Elsewhere than on this machine, others may make it again, who have seen it and do not look.
+        if not is_gone or self._connection.backend.local_path(name) is None:
+            self._directories.append(name)
+        if is_gone:
             return True
         held = await self._connection.children(name, _SHOWN_FOREIGN)
         if not all(entry.rstrip("/") in self._failures for entry in held):

@@ -414,12 +414,19 @@ class Ledger:
         self._journal.forget(self._number)
 
     def end_created(self) -> None:
-        """Note that what was created stays on purpose; what was to be put back is still to be."""
-        created = [name for name, _ in self.record.created.items()]
-        self.note(
-            *(("-1", name) for name in created),
-            *(("unmoved", name) for name in [*self.record.moved]),
-        )
+        """Tell whoever reads the journal that what was created stays on purpose.
+
+        What was to be put back still is to be, and a test that runs again goes on with the record.
+        """
+        record = self.record
+        stays: list[Event] = [
+            ("-1", name)
+            for name, entry in record.created.items()
+            if not entry.existed and name not in record.saved
+        ]
+        stays += [("unmoved", name) for name in record.moved]
+        if stays and self._opened:
+            self._journal.write("".join(map(self._line, stays)).encode("utf-8", "surrogatepass"))
 
     @property
     def backups(self) -> Path:

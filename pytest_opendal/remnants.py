@@ -229,15 +229,16 @@ def read(path: Path) -> Replayed:
         text = f"is of a run {header.run_id!r}, which is no id of a run, left alone"
         raise journal.UnreadableJournal(f"{path}: {text}")
     for record in replayed.records:
-        for name in _names(record):
-            if not _is_normal(name):
+        names = [(name, _is_normal(name)) for name in record.created]
+        names += [(name, _is_inside(name)) for name in _names_of_others(record)]
+        for name, makes_sense in names:
+            if not makes_sense:
                 text = f"names {name!r}, which no run would write, left alone"
                 raise journal.UnreadableJournal(f"{path}: {text}")
     return replayed
 
 
-def _names(record: Record) -> Iterator[str]:
-    yield from record.created
+def _names_of_others(record: Record) -> Iterator[str]:
     yield from record.moved
     yield from record.moved.values()
     yield from record.saved
@@ -247,11 +248,16 @@ def _names(record: Record) -> Iterator[str]:
 
 
 def _is_normal(name: str) -> bool:
-    # Files of others, which `restore` puts back, may have a backslash in their names.
-    plain = name.replace("\\", "_")
+    """Whether a test may have created a file of that name."""
     with suppress(errors.InvalidPath):
-        return bool(plain) and normalize(plain) == plain and ".." not in re.split(r"[/\\]", name)
+        return bool(name) and normalize(name) == name
     return False
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name, which others may have chosen, leads to a place below a root."""
+    pieces = re.split(r"[/\\]", name)
+    return "\0" not in name and all(piece.strip() not in {"", ".", ".."} for piece in pieces)
 
 
 def is_somewhere(record: Record) -> bool:

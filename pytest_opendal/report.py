@@ -363,11 +363,16 @@ class Collector:
         )
 
     def directories(self) -> dict[StorageInfo, list[str]]:
-        """Return the directories that tests made on each storage, children before parents."""
+        """Return those to try again on each storage, children before parents; none that is kept."""
+        kept = {
+            (left.storage, left.path)
+            for left in self._leftovers.values()
+            if left.reason not in {Reason.FAILED, Reason.FOREIGN}
+        }
         return {
-            info: sorted(names, key=lambda name: (-name.count("/"), name))
+            info: sorted(again, key=lambda name: (-name.count("/"), name))
             for info, names in self._directories.items()
-            if names
+            if (again := {name for name in names if (info.name, name) not in kept})
         }
 
     def result(self) -> RunReport:

@@ -119,7 +119,7 @@ class Run:
     hooks: Hooks = field(default_factory=Hooks)
     loop: LoopThread = field(default_factory=LoopThread)
     interrupted: bool = False
-    postponed: KeyboardInterrupt | None = None
+    postponed: BaseException | None = None
     """An interrupt to raise when what was left has been told."""
     leases: str = ""
     """Socket at which the controller of the run hands out leases; ``""``: this process leases."""
@@ -396,6 +396,12 @@ class Run:
                 return self.loop.run(cleaner.give_up(keep))
             self.interrupted, self.postponed = True, interrupt
             return self._cleaned(connection, begin, keep)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            # Such as that of a plugin for timeouts; the finalizers of other storages come first.
+            self.postponed = self.postponed or error
+            return self.loop.run(cleaner.give_up(keep))
         if self.interrupted and outcome.silent:
             # Its second is over; the records that are still to come fail at once.
             connection.timeout = _AFTER_SILENCE_SECONDS

@@ -286,7 +286,7 @@ class Session:
                 if self._run is not None:
                     # Here all finalizers have run; pytest would drop those after one that raises it.
                     self._run.raise_postponed()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, pytest.exit.Exception):
             self._tell_without_report(item)
             raise
         finally:
@@ -315,6 +315,8 @@ class Session:
                 item.user_properties.remove(leftover)
             self._tell(removal)
         self._item = None
+        if self._run is not None:
+            self._run.raise_postponed()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -346,8 +348,10 @@ class Session:
         for note in notes:
             self._collector.add(report.TestNote.from_builtins(note))
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """From now on a storage that does not answer gets one second."""
+        if excinfo.type.__module__.startswith("xdist"):
+            return  # what it ends a run with for -x and --maxfail
         self._interrupted = self._termination.ending = True
         if self._run is not None:
             self._run.interrupted = True
@@ -369,6 +373,7 @@ class Session:
         if self._finished:
             return
         self._finished = True
+        self._read_rest()
         try:
             self._end_shared(session)
         except KeyboardInterrupt:
@@ -381,6 +386,18 @@ class Session:
             self._settle(session)
             if self._termination.came:
                 session.exitstatus = signals.TERMINATED
+
+    def _read_rest(self) -> None:
+        """Take in what workers told of their end; after an interrupt xdist reads no more of it."""
+        dsession = self._config.pluginmanager.get_plugin("dsession")
+        state: Any = self._config.pluginmanager.get_plugin("opendal-state")
+        queue = getattr(dsession, "queue", None)
+        while queue is not None and not queue.empty():
+            name, told = queue.get_nowait()
+            if name == "workerfinished":
+                state.pytest_testnodedown(told["node"])
+            elif name == "testreport" and hasattr(told["rep"], "opendal"):
+                self.collect(told["rep"].opendal, told["rep"])
 
     def _end_shared(self, session: pytest.Session) -> None:
         if self._run is not None:

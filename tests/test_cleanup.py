@@ -183,6 +183,50 @@ def test_old_content_that_cannot_be_put_back_outlives_a_test_that_keeps_its_file
     assert list(journal.parent.iterdir()) == []
 
 
+def test_what_cannot_be_written_back_is_put_back_later(root: Path, runs: Begin) -> None:
+    """A full disk; the file that the test wrote over is no file that others put there since."""
+    (root / "config.txt").write_bytes(b"precious")
+    kwargs = {"root": str(root)}
+    process = runs({"scheme": "fs", "kwargs": kwargs, "on_existing": "restore"})
+    held = process.open()
+    held.storage.write_bytes("config.txt", b"of the test")
+    held.storage.write_bytes("new.txt", b"kept")
+
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalBackend, "upload", full)
+        note = process.run.end(held, Reason.KEPT)
+    told = {left.path: left.reason for left in note.leftovers}
+    assert told == {"config.txt": Reason.FAILED, "new.txt": Reason.KEPT}
+    journal = process.run.journal.path
+    process.run.close()
+    later = Run(RunProcess.new(), journal.parent)
+    Reaper(later, [process.settings]).reap(find([journal.parent]).remnants)
+    later.close()
+    assert _tree(root) == {"config.txt": b"precious", "new.txt": b"kept"}
+
+
+def test_a_test_that_runs_again_puts_back_what_its_first_run_could_not(
+    root: Path, runs: Begin
+) -> None:
+    process, held = _overwritten(root, runs)
+    process.run.end(held, Reason.KEPT_FAILED)
+    (root / "config.txt").rmdir()
+    assert process.run.remove_kept(held).leftovers == ()
+    assert _tree(root) == {"config.txt": b"precious"}
+    process.run.close()
+    assert not process.run.journal.path.exists()
+
+
+def test_a_directory_that_others_make_where_ours_was_stays(root: Path, runs: Begin) -> None:
+    process = runs({"scheme": "fs", "kwargs": {"root": str(root)}})
+    held = process.open()
+    held.storage.create_dir("d")
+    assert process.run.end(held, None).directories == {}
+
+
 def test_old_content_outlives_a_cleanup_that_is_given_up(root: Path, runs: Begin) -> None:
     process, held = _overwritten(root, runs)
     process.run.interrupted = True

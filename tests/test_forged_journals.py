@@ -145,7 +145,7 @@ _BAD = (
     "/etc/passwd",
     "a\\..\\..\\secret",
     "\0",
-    "a\n",
+    "a/.. /secret",
 )
 
 
@@ -172,6 +172,18 @@ def test_a_name_that_no_run_would_write_is_not_acted_upon(
     assert reaped == []
     assert (died.root / "made").exists()
     died.check()
+
+
+def test_no_run_creates_a_name_with_a_control_character(died: Died) -> None:
+    died.write([*died.lines(), ["+", 0, "a\n", "file", False]])
+    found, reaped = died.reap()
+    assert ("left alone" in found.alone[0], reaped) == (True, [])
+
+
+def test_others_may_have_chosen_any_name(died: Died) -> None:
+    died.write([*died.lines(), ["saved", 0, "d/a\n\\b ", None]])
+    _, (reaped,) = died.reap()
+    assert "d/a\n\\b " in (*reaped.restored, *(left.path for left in reaped.left))
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])

@@ -432,7 +432,7 @@ def test_what_existed_before_is_put_back_and_the_rest_of_others_stays(suite: Sui
     ]
     result = reap()
     assert result.exit_code == 0, result.output
-    assert "removed 1 resource, put back 3 resources\n" in result.output
+    assert "removed 1 resource, put back 2 resources\n" in result.output
     assert "new/: holds files of others: new/theirs.txt" in result.output
     assert suite.left() == ["config.txt", "new", "new/theirs.txt", "old", "old/data.txt"]
     assert (suite.root / "config.txt").read_text(encoding="utf-8") == "before"

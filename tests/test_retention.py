@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runs import Suite, section
+from runs import Suite, needs_xdist, section
 
 FAILURES = """
 import pytest
@@ -175,6 +175,62 @@ def test_stopping_early_cleans_up(suite: Suite, stop: str, plugin_args: tuple[st
     assert suite.journals == []
 
 
+@needs_xdist
+def test_stopping_early_is_no_interrupt(suite: Suite) -> None:
+    """Which leaves a storage one second; xdist ends such a run as if it were one."""
+    suite.lab(retention="none", timeout=20)
+    suite.write(
+        conftest="""
+        import asyncio
+
+        class Slow:
+            def __init__(self, operator): self._operator = operator
+            def __getattr__(self, name): return getattr(self._operator, name)
+            async def delete(self, path, **kwargs):
+                await asyncio.sleep(1.5)
+                return await self._operator.delete(path, **kwargs)
+
+        def pytest_opendal_operator(storage, operator): return Slow(operator)
+        """,
+        test_it="""
+        from pathlib import Path
+
+        def test_it(opendal):
+            Path("image").write_bytes(b"x")
+            opendal.ensure("image", "image")
+            raise AssertionError
+        """,
+    )
+    suite.run("-n1", "-x", "--opendal-report=report.json").assert_outcomes(failed=1)
+    assert suite.left() == []
+    assert suite.report()["leftovers"] == []
+    assert suite.journals == []
+
+
+def test_directories_that_are_kept_are_told_and_stay(suite: Suite) -> None:
+    """Also where another test has made and removed one of that name."""
+    suite.lab(retention="none")
+    suite.write(
+        test_it="""
+        import pytest
+
+        def test_removes(opendal): opendal.create_dir("d/")
+
+        @pytest.mark.opendal(retention="all")
+        def test_keeps(opendal): opendal.create_dir("d/")
+
+        def test_made(opendal): opendal.create_dir("theirs/")
+
+        def test_others():
+            from pathlib import Path
+            Path("device/theirs").mkdir()
+        """
+    )
+    suite.run("--opendal-report=report.json").assert_outcomes(passed=4)
+    assert suite.left() == ["d", "theirs"]
+    assert [left["path"] for left in suite.report()["leftovers"]] == ["d"]
+
+
 RERUNS = """
 from _pytest.runner import runtestprotocol
 
@@ -238,3 +294,28 @@ def test_exit_cleans_up(suite: Suite, where: str) -> None:
     assert result.ret == 7
     assert suite.left() == []
     assert suite.journals == []
+
+
+@pytest.mark.parametrize("where", ["call", "teardown"])
+def test_what_is_kept_is_told_once_after_an_exit(
+    suite: Suite, where: str, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture
+        def leaves(opendal):
+            opendal.write_bytes("made", b"x")
+            yield
+            if {where == "teardown"}: pytest.exit("enough")
+
+        def test_it(leaves):
+            if {where == "call"}: pytest.exit("enough")
+        """
+    )
+    suite.run("--opendal-report=report.json", *plugin_args)
+    report = suite.report()
+    assert [left["path"] for left in report["leftovers"]] == ["made"]
+    assert report["created"] == 1

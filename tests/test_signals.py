@@ -98,6 +98,7 @@ def test_sigterm_ends_a_run_with_workers(waiting: Suite, to: str) -> None:
     assert _finalized(waiting) == ["finalized-gw0", "finalized-gw1"]
     assert "SIGTERM: the run ends here" in ended.text
     assert "INTERNALERROR" not in ended.text
+    assert [left["path"] for left in waiting.report()["leftovers"]] == ["0.txt", "1.txt"]
     assert _left(waiting) == []
     assert waiting.journals == []
 
@@ -106,8 +107,9 @@ def test_sigterm_ends_a_run_with_workers(waiting: Suite, to: str) -> None:
 def test_sigint_to_the_controller_alone_reaches_its_workers(waiting: Suite) -> None:
     """The controller passes it on; execnet alone would interrupt them after five seconds."""
     _write(waiting, "gw0", "gw1")
-    ended = waiting.signalled(signal.SIGINT, "-n2")
+    ended = waiting.signalled(signal.SIGINT, "-n2", "--opendal-report=report.json")
     assert ended.code == pytest.ExitCode.INTERRUPTED
+    assert [left["path"] for left in waiting.report()["leftovers"]] == ["0.txt", "1.txt"]
     assert _interrupts(waiting) == {"Terminated"}
     assert _finalized(waiting) == ["finalized-gw0", "finalized-gw1"]
     assert _left(waiting) == []
