@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_opendal import errors, transfer
@@ -45,12 +46,25 @@ class Operations(Writing):
 
     async def _copy_file(self, origin: str, place: str) -> None:
         await self._refuse_directory("copy", place)
+        self._refuse_same_file(origin, place)
         target = self.connection.backend.local_path(place)
         async with (
             self.tracker.creating("copy", place),
             self._beside(place, target if transfer.has_content(target) else None) as spot,
         ):
             await self.connection.ask("copy", origin, self.connection.backend.copy(origin, spot))
+
+    def _refuse_same_file(self, origin: str, place: str) -> None:
+        """Raise `IsSameFile` where a link leads from the one to the other: it would be emptied first."""
+        source, target = map(self.connection.backend.local_path, (origin, place))
+        if source is None or target is None:
+            return
+        is_same = False
+        with suppress(OSError):
+            is_same = source.samefile(target)
+        if is_same:
+            reason = f"source and target {place!r} are the same file"
+            raise self.connection.error(errors.IsSameFile, "copy", origin, reason)
 
     async def _refuse_directory(self, operation: str, place: str) -> None:
         """Raise `IsADirectory` for a target that the tracker takes for ours without a question.
@@ -63,10 +77,13 @@ class Operations(Writing):
     async def _copy_directory(self, origin: str, place: str) -> None:
         # The listing ends before the first copy, so that a service never lists what was just made.
         # Nor is anything noted under a name that nobody could use: others chose those in the source.
-        targets = {
-            entry: self.resolve(self.relative(place + entry[len(origin) :]), "copy")
-            async for entry in self.connection.list(f"{origin}/", recursive=True)
-        }
+        targets: dict[str, str] = {}
+        async for entry in self.connection.list(f"{origin}/", recursive=True):
+            meant = place + entry[len(origin) :]
+            targets[entry] = self.resolve(self.relative(meant), "copy")
+            if targets[entry] != meant:
+                reason = f"{entry!r} in it would get the name {targets[entry]!r}"
+                raise self.connection.error(errors.InvalidPath, "copy", origin, reason)
         if self.connection.backend.hierarchical:
             await self.create_dir(self.relative(f"{place}/"))
         for target in filter(is_directory, targets.values()):
@@ -88,6 +105,9 @@ class Operations(Writing):
                     group.create_task(one(job))
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
+        finally:
+            for job in jobs:
+                job.close()  # of one that has not begun, Python would say so
 
     async def rename(self, source: StrPath, target: StrPath) -> None:
         """Move a file, or a directory with all below it."""
@@ -222,6 +242,9 @@ class Operations(Writing):
             msg = f"cannot presign {operation!r}; choose read, stat, write or delete"
             raise ValueError(msg)
         resolved = self._file(path, f"presign_{operation}")
+        if operation == "delete":
+            self.tracker.refuse_protected("presign_delete", resolved)
+            await self._save_one(resolved)
         if operation != "write":
             return await self._presign(operation, resolved, expire_second)
         async with self.tracker.creating("presign_write", resolved):

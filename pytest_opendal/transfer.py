@@ -329,6 +329,15 @@ def can_replace(target: Path) -> bool:
         return False
 
 
+def would_empty(source: IO[bytes], target: Path) -> bool:
+    """Whether to write to ``target`` is to write to an open file: a link leads there."""
+    try:
+        same = os.path.samestat(os.fstat(source.fileno()), target.stat())
+    except OSError:
+        return False
+    return same and not can_replace(target)
+
+
 def open_source(path: Path) -> BufferedReader:
     """Open a local source before anything is done to the storage.
 

@@ -85,9 +85,15 @@ class Writing(Reading):
     def _local(self, operation: str, resolved: str, source: StrPath) -> BufferedReader:
         """Open a local source before anything is done to the storage."""
         try:
-            return transfer.open_source(Path(source))
+            file = transfer.open_source(Path(source))
         except errors.StorageError as error:
             raise self.connection.error(type(error), operation, resolved, str(error)) from None
+        target = self.connection.backend.local_path(resolved)
+        if target is not None and transfer.would_empty(file, target):
+            file.close()
+            reason = f"the local file {str(source)!r} is the same file; nothing was written"
+            raise self.connection.error(errors.IsSameFile, operation, resolved, reason)
+        return file
 
     async def source(self, resolved: str, src: StrPath, operator: Any) -> AsyncGenerator[bytes]:
         """Yield the content of what is written to a file: of a local path, an operator, or a URL."""

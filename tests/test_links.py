@@ -144,6 +144,21 @@ def test_a_link_itself_can_be_moved(place: Place) -> None:
     assert place.untouched()
 
 
+@pytest.mark.parametrize("size", [4, 20 << 20], ids=["small", "large"])
+def test_a_file_is_not_copied_onto_itself_through_a_link(literal: Place, size: int) -> None:
+    """It would be emptied before it is read."""
+    theirs = literal.base / "theirs"
+    theirs.write_bytes(b"x" * size)
+    (literal.base / "link").symlink_to("theirs")
+    for source, target in (("theirs", "link"), ("link", "theirs")):
+        with pytest.raises(errors.IsSameFile, match="are the same file"):
+            literal.storage.copy(source, target)
+    for write in (literal.storage.write_from_path, literal.storage.ensure):
+        with pytest.raises(errors.IsSameFile, match="nothing was written"):
+            write("link", theirs)
+    assert theirs.read_bytes() == b"x" * size
+
+
 def test_reading_follows_links(place: Place) -> None:
     place.link("file", "dir")
     assert place.storage.read_bytes("file") == b"theirs"
