@@ -14,6 +14,7 @@ from pytest_opendal.contents import compare, expected_of, size_text
 from pytest_opendal.digests import Digest, new_hash
 from pytest_opendal.errors import StorageError
 from pytest_opendal.fields import check_fields, differing
+from pytest_opendal.loop import away
 from pytest_opendal.nearest import enumeration, missing, names_in, unless_missing
 from pytest_opendal.paths import name_of, normalize
 from pytest_opendal.presigned import Trial, known_content, performed, unsound
@@ -99,7 +100,8 @@ async def assert_stat(storage: Subject, path: StrPath, **fields: Any) -> None:
 
 
 async def _stat_problem(storage: Subject, path: StrPath, fields: Mapping[str, Any]) -> str | None:
-    lines = differing(await storage.stat(path), fields)
+    metadata = await storage.stat(path)
+    lines = await away(lambda: differing(metadata, fields))
     if not lines:
         return None
     return "\n  ".join(

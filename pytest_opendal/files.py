@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pytest_opendal import transfer
 from pytest_opendal.backends.protocol import WriteOptions
+from pytest_opendal.loop import drop, is_on_loop
 from pytest_opendal.redacting import refuse_pickle
 from pytest_opendal.tracking import Discarded
 from pytest_opendal.words import did_you_mean
@@ -200,9 +201,14 @@ class _RawReader(io.RawIOBase):
         return b"".join(pieces)
 
     def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._ask(_awaited(self._reader.close))
+        if self.closed:
+            return
+        super().close()
+        closing = self._storage.connection.ask("read", self._path, _awaited(self._reader.close))
+        if is_on_loop():  # of the garbage collector's, who may not wait here
+            drop(closing)
+        else:
+            self._run(closing)
 
 
 async def _awaited(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -223,7 +229,8 @@ class ReadingFile(StorageFile):
         self._file: Any = self._decoded() if self._text else self._buffer
 
     def _decoded(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(self._buffer, "utf-8", newline="")
+        # With "" it would keep a `\r` in mind, and `tell` would no longer be a count of bytes.
+        return io.TextIOWrapper(self._buffer, "utf-8", newline="\n")
 
     @property
     def closed(self) -> bool:
@@ -308,6 +315,7 @@ class WritingFile(StorageFile):
 
     async def _publish(self) -> None:
         try:
+            await self._storage.tracker.noted_again("write", self.path)
             if self.mode[0] == "a":
                 await self._storage.append_from(self.path, self._spool)
             else:

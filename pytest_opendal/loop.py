@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pytest_opendal.errors import StorageUnavailable
+from pytest_opendal.errors import StorageError, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -82,6 +82,11 @@ async def aside(call: Callable[[], T], name: str) -> T:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await asyncio.wrap_future(outcome)
+
+
+async def away(call: Callable[[], T]) -> T:
+    """Call what a test gave us, on another thread than the loop's: it may ask the storage itself."""
+    return await aside(call, "pytest-opendal-condition") if is_on_loop() else call()
 
 
 def _begun(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
@@ -201,7 +206,8 @@ class _Turn(Generic[T]):
                 raise self._error
             finally:
                 self._error = None  # its traceback holds this frame
-        return self._result  # type: ignore[return-value]
+        result, self._result = self._result, None  # whoever asked has it alone
+        return result  # type: ignore[return-value]
 
     def _cancel(self) -> None:
         # What is cancelled before it begins does not put anything right.
@@ -252,8 +258,12 @@ class LoopThread:
 
     def _submit(self, coroutine: Coroutine[Any, Any, T]) -> _Turn[T]:
         turn = _Turn(coroutine, self._loop_for(coroutine))
-        self._running.add(turn)
+        self._add(turn)
         return turn
+
+    def _add(self, call: _Turn[Any] | Call[Any]) -> None:
+        self._is_idle()  # drops those that have ended, with what they returned
+        self._running.add(call)
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Call[T]:
         """Begin to run ``coroutine`` on the loop, and return at once.
@@ -263,7 +273,7 @@ class LoopThread:
         """
         with self._at_once:
             call = Call(coroutine, self._loop_for(coroutine))
-            self._running.add(call)
+            self._add(call)
             call.begin()
             return call
 
@@ -272,6 +282,10 @@ class LoopThread:
         return self._started()
 
     def _refuse_fork(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if is_on_loop():
+            coroutine.close()
+            msg = "a storage cannot be used from within a hook: what would answer is what asks"
+            raise StorageError(msg)
         if not self._pid:
             self._pid = os.getpid()
         elif self._pid != os.getpid():
@@ -283,7 +297,7 @@ class LoopThread:
         """Close a generator that was run here without waiting: the garbage collector may call this."""
         if self._loop is not None and self._pid == os.getpid():
             with suppress(RuntimeError):  # the loop stops right now, which closes it as well
-                self._loop.call_soon_threadsafe(_close, items)
+                self._loop.call_soon_threadsafe(drop, items.aclose())
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -319,9 +333,10 @@ class LoopThread:
             loop.close()
 
 
-def _close(items: AsyncGenerator[Any, None]) -> None:
-    closing = asyncio.ensure_future(items.aclose())
-    closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+def drop(closing: Coroutine[Any, Any, object]) -> None:
+    """Close something on the loop thread that nobody has any more, without waiting."""
+    task = asyncio.ensure_future(closing)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def _cancel_all() -> None:

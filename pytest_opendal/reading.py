@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_CONDITIONS, Conditions
 from pytest_opendal.digests import new_hash
+from pytest_opendal.loop import away
 from pytest_opendal.paths import StrPath, as_directory, is_directory, name_of, normalize, parents
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Reading:
         deadline, pause = time.monotonic() + seconds, _POLL_FIRST
         while True:
             found = await self._find(path, "wait_until")
-            if found is not None and (condition is None or condition(found)):
+            if found is not None and await _holds(condition, found):
                 return found
             if time.monotonic() >= deadline:
                 state = (
@@ -280,3 +281,7 @@ class Reading:
                 raise self.connection.error(errors.StorageTimeout, "wait_until", str(path), reason)
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, _POLL_MOST)
+
+
+async def _holds(condition: Callable[[Metadata], object] | None, found: Metadata) -> bool:
+    return condition is None or bool(await away(lambda: condition(found)))

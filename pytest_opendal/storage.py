@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from weakref import WeakSet
 
 from pytest_opendal import assertions, errors, files
 from pytest_opendal.awaiting import Calls
@@ -45,7 +46,9 @@ class Storage:
         self._settings = settings
         self._loop = loop
         self._begin = begin
-        self._open_files: list[StorageFile] = []
+        self._writing: list[StorageFile] = []
+        self._reading: WeakSet[StorageFile] = WeakSet()
+        """Whoever drops a file that is read has closed it."""
         self._calls = Calls(loop)
         self._closed = False
 
@@ -92,11 +95,11 @@ class Storage:
     def close(self) -> builtins.list[str]:
         """Give up files that were opened for writing and never closed; return their paths."""
         self._calls.end()
-        forgotten = [file for file in self._open_files if not file.closed]
-        for file in forgotten:
+        forgotten = [file for file in self._writing if not file.closed]
+        for file in (*forgotten, *self._reading):
             file.discard()
         self._closed = True
-        return [file.path for file in forgotten if file.writable()]
+        return [file.path for file in forgotten]
 
     # -- reading
 
@@ -282,7 +285,10 @@ class Storage:
     ) -> StorageFile:
         _check_mode(mode)
         file = await files.open_file(self._core, path, mode, options, run)
-        self._open_files = [*(other for other in self._open_files if not other.closed), file]
+        if file.writable():
+            self._writing = [*(other for other in self._writing if not other.closed), file]
+        else:
+            self._reading.add(file)
         return file
 
     def create_dir(self, path: StrPath) -> None:

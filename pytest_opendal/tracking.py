@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_opendal import errors, transfer
@@ -51,6 +52,15 @@ class Discarded(Exception):
     """A file opened for writing is given up; nothing of it was published."""
 
 
+@dataclass(slots=True, eq=False)
+class _Creation:
+    """A creation that has begun and not ended."""
+
+    name: str
+    is_overtaken: bool = False
+    """Another of the same name has succeeded since."""
+
+
 class Tracker:
     """Keeps the record of one storage object right while operations come and go."""
 
@@ -90,6 +100,8 @@ class Tracker:
         self._on_created = on_created
         self._peers = peers
         self._area_noted = False
+        self._creations: dict[str, list[_Creation]] = {}
+        """Those that have not ended: two may write to one path, and one of them fail."""
 
     @property
     def opened(self) -> Opened:
@@ -151,16 +163,49 @@ class Tracker:
         entry = self.record.created.get(name)
         known = entry is not None and "tree" not in {kind} - {entry.kind}
         entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
+        there = before if known or not self.area else await self._put_there(name)
         self._note_created(fresh, entries)
+        creation = self._begun(name)
         try:
             yield
         except _FAILURES as error:
+            alone = self._is_alone(creation)
             if has_answered(error):
-                await self._take_back(error, fresh, None if known else name, before)
-                if name not in self.record.created:
+                await self._take_back(error, fresh, name if alone and not known else None, there)
+                if alone and name not in self.record.created:
                     self._need_not_restore(saved)
             raise
+        else:
+            for other in self._creations[name]:
+                other.is_overtaken = True
+            if name not in self.record.created:  # it was removed or moved away meanwhile
+                self._note_created([], [("+", name, kind, self._stays(before))])
+        finally:
+            self._creations[name].remove(creation)
+            if not self._creations[name]:
+                del self._creations[name]
         self._seen(fresh)
+
+    def _begun(self, name: str) -> _Creation:
+        creation = _Creation(name)
+        self._creations.setdefault(name, []).append(creation)
+        return creation
+
+    def _is_alone(self, creation: _Creation) -> bool:
+        """Whether what is at a place, and the note of it, is nobody's who writes there too."""
+        return self._creations[creation.name] == [creation] and not creation.is_overtaken
+
+    async def noted_again(self, operation: str, name: str) -> None:
+        """Note the file ``name`` where it, or a directory above, was removed since it was opened."""
+        if name not in self.record.created:
+            before, fresh = await self._before(operation, name)
+            self._note_created(fresh, [("+", name, "file", self._stays(before))])
+
+    async def _put_there(self, name: str) -> Metadata | None:
+        """Return what a device has put at a place of an area, where it costs nothing to look."""
+        place = self.connection.backend.local_path(name)
+        found = place is not None and os.path.lexists(place)
+        return await self.connection.find(name) if found else None
 
     @asynccontextmanager
     async def creating_directories(self, fresh: list[str]) -> AsyncIterator[None]:
@@ -319,8 +364,11 @@ class Tracker:
         now = await self.connection.find(name)
         if now is None or now == before:
             return True
+        backend = self.connection.backend
+        if self.area and (backend.replaces or not backend.hierarchical):
+            return True  # what is there is whole, and perhaps of a device
         if before is None:
-            await self.connection.ask("delete", name, self.connection.backend.delete(name))
+            await self.connection.ask("delete", name, backend.delete(name))
             return True
         return False
 

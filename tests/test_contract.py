@@ -294,6 +294,20 @@ def test_text_modes_are_utf8_and_keep_line_ends(storage: Storage) -> None:
 
 
 @literal_paths
+def test_positions_are_right_after_a_carriage_return(storage: Storage, tmp_path: Path) -> None:
+    """As a serial console writes them."""
+    storage.write_bytes("log", b"one\rtwo\r\nthree\r")
+    with storage.open("log", "r") as file:
+        assert file.read(4) == "one\r"
+        assert file.tell() == 4
+        assert file.readline() == "two\r\n"
+        assert file.tell() == 9
+        assert file.seek(-1, 1) == 8
+        file.read_into_path(tmp_path / "rest")
+    assert (tmp_path / "rest").read_bytes() == b"\nthree\r"
+
+
+@literal_paths
 @pytest.mark.parametrize("mode", ["rb", "r"])
 def test_seek_and_tell_count_bytes(storage: Storage, mode: str) -> None:
     content = "0123456789äöü\nabc\n" * 3000
@@ -1111,6 +1125,17 @@ def test_wait_until_asks_the_condition(lab: Lab, storage: Storage) -> None:
     assert found.content_length == 2
     with pytest.raises(errors.StorageTimeout, match=r"wait_until 'log'.*there with 2 bytes"):
         storage.wait_until("log", 0.1, condition=lambda found: found.content_length > 2)
+
+
+@literal_paths
+def test_a_condition_may_ask_the_storage(storage: Storage) -> None:
+    """It is asked on another thread than the one that answers."""
+    storage.write_bytes("log", b"done")
+    storage.wait_until("log", 5, condition=lambda _: b"done" in storage.read_bytes("log"))
+    length = len(b"done")
+    storage.assert_stat(
+        "log", content_length=lambda found: found == len(storage.read_bytes("log")) == length
+    )
 
 
 @literal_paths

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +13,6 @@ import pytest
 from pytest_opendal import errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from contract import Lab
 
 
@@ -76,6 +77,40 @@ def test_a_source_that_cannot_be_read_is_told_with_its_target(
         getattr(fs_lab.open(), method)("d/f", tmp_path / name)
     assert str(caught.value).endswith("nothing was written")
     assert caught.value.__cause__ is None
+
+
+def test_a_file_that_is_read_and_dropped_is_closed(fs_lab: Lab) -> None:
+    storage = fs_lab.open()
+    storage.write_bytes("f", b"x")
+    kept = storage.open("f")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        storage.open("f").read()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    storage.close()
+    assert kept.closed
+
+
+def test_a_name_that_a_copy_could_not_have_is_refused_before_the_first(fs_lab: Lab) -> None:
+    """An escape of systemd; here a backslash stands between directories."""
+    storage = fs_lab.open()
+    storage.write_bytes("d/a", b"x")
+    root = Path(fs_lab.kwargs["root"])
+    (root / "d" / "dev-disk-by\\x2duuid.mount").write_bytes(b"x")
+    with pytest.raises(errors.InvalidPath, match="would get the name 't/dev-disk-by/x2duuid"):
+        storage.copy("d", "t")
+    assert not (root / "t").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_copy_that_is_refused_in_the_middle_leaves_nothing_to_await(fs_lab: Lab) -> None:
+    for number in range(40):
+        fs_lab.stranger.write(f"d/{number}", b"x")
+    fs_lab.stranger.write("t/3", b"x")
+    with pytest.raises(errors.AlreadyExists):
+        fs_lab.open(on_existing="refuse").copy("d", "t")
+    gc.collect()
 
 
 def test_a_missing_source_ends_nothing(fs_lab: Lab, tmp_path: Path) -> None:

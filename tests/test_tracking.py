@@ -430,6 +430,88 @@ def test_protected_paths_are_never_touched(plain_lab: Lab, pattern: str) -> None
     storage.delete("src")
 
 
+@pytest.fixture(params=["none", "test"])
+def any_fs_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    with lab_of("fs", request, tmp_path, request.param) as lab:
+        yield lab
+
+
+@pytest.mark.parametrize("on_existing", ["created", "restore"])
+@pytest.mark.parametrize("first", [False, True], ids=["new", "there before"])
+def test_a_file_that_is_given_up_takes_nothing_from_another_writer(
+    plain_lab: Lab, on_existing: str, first: bool
+) -> None:
+    if first:
+        plain_lab.stranger.write("f", b"old")
+    held = plain_lab.hold(on_existing=on_existing)
+    with pytest.raises(ZeroDivisionError), held.storage.open("f", "wb"):
+        held.storage.write_bytes("f", b"mine")
+        raise ZeroDivisionError
+    assert created(plain_lab, held) == {"f"}
+    assert plain_lab.end(held).leftovers == ()
+    comes_back = first and on_existing == "restore"
+    assert set(plain_lab.stranger.everything()) == ({"f"} if comes_back else set())
+    assert not comes_back or plain_lab.stranger.read("f") == b"old"
+
+
+@pytest.mark.parametrize("how", ["delete", "remove_all", "rename"])
+def test_a_file_that_is_published_where_its_place_was_removed_is_ours(
+    any_fs_lab: Lab, how: str
+) -> None:
+    held = any_fs_lab.hold()
+    storage = held.storage
+    ways: dict[str, Callable[[], object]] = {
+        "delete": lambda: storage.delete("d/f"),
+        "remove_all": lambda: storage.remove_all("d"),
+        "rename": lambda: storage.rename("d", "e"),
+    }
+    storage.write_bytes("d/other", b"x")
+    with storage.open("d/f", "wb") as file:
+        file.write(b"x")
+        ways[how]()
+    assert {"d", "d/f"} <= created(any_fs_lab, held)
+    assert any_fs_lab.end(held).leftovers == ()
+    assert {path for path in any_fs_lab.stranger.everything() if not path.endswith("/")} == set()
+
+
+def test_a_write_that_fails_spares_what_a_device_has_put_there(any_fs_lab: Lab) -> None:
+    held = any_fs_lab.hold()
+    held.storage.write_bytes("ours", b"1")
+    any_fs_lab.stranger.write("theirs", b"from the device")
+
+    class Breaking:
+        def capability(self) -> object:
+            raise OSError("breaks")
+
+        async def open(self, *_: object) -> object:
+            raise OSError("breaks")
+
+    with pytest.raises(errors.StorageError, match="breaks"):
+        held.storage.write_from_path("theirs", "x", Breaking())
+    assert held.storage.read_bytes("theirs") == b"from the device"
+    with pytest.raises(errors.StorageError, match="breaks"):
+        held.storage.write_from_path("new", "x", Breaking())
+    assert not held.storage.exists("new")
+
+
+def test_a_signed_removal_is_a_removal(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if IS_045:
+        pytest.skip("opendal 0.45 signs no delete")
+    with lab_of("moto", request, tmp_path, "none") as lab:
+        lab.stranger.write("golden/img", b"precious")
+        lab.stranger.write("other", b"old")
+        held = lab.hold(protect=["golden/*"], on_existing="restore")
+        with pytest.raises(errors.Protected):
+            held.storage.presign_delete("golden/img", 60)
+        with pytest.raises(errors.Protected):
+            held.storage.assert_presign("golden/img", "delete")
+        held.storage.assert_presign("other", "delete")
+        assert not held.storage.exists("other")
+        held.storage.presign_delete("golden2", 60)
+        assert lab.end(held).leftovers == ()
+        assert lab.stranger.everything() == {"golden/img": b"precious", "other": b"old"}
+
+
 # -- what fails
 
 
