@@ -27,6 +27,7 @@ class Kept(Generic[T]):
     def __init__(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._context = context
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._entered: asyncio.Future[T]
         self._leaving: asyncio.Event
 
@@ -72,18 +73,28 @@ class Kept(Generic[T]):
             return None
         return self._task.exception()
 
-    async def leave(self) -> None:
-        """Leave the context, or stop entering it; bounded, whatever it waits for."""
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        self._leaving.set()
-        if not self._entered.done():
-            task.cancel()
-        done, _ = await asyncio.wait([task], timeout=_LEAVE_SECONDS)
-        if not done:
-            task.cancel()
-            done, _ = await asyncio.wait([task], timeout=_LEAVE_SECONDS)
+    async def leave(self, seconds: float = _LEAVE_SECONDS) -> bool:
+        """Leave the context, or stop entering it; who is interrupted may go on with it.
+
+        Args:
+            seconds: that it is waited for before it is broken off.
+
+        Returns:
+            Whether it ended in that time.
+        """
+        if self._task is not None:
+            self._ending, self._task = self._task, None
+            self._leaving.set()
+            if not self._entered.done():
+                self._ending.cancel()
+        if self._ending is None or self._ending.done():
+            return True
+        done, _ = await asyncio.wait([self._ending], timeout=seconds)
+        in_time = bool(done)
+        if not in_time:
+            self._ending.cancel()
+            done, _ = await asyncio.wait([self._ending], timeout=_LEAVE_SECONDS)
         for ended in done:
             if not ended.cancelled():
                 ended.exception()  # seen: it told of itself while it was used
+        return in_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -196,18 +197,35 @@ class Run:
         """Let the workers of this run ask for leases; returns the socket at which they do."""
         return self.loop.run(self.exporters().share(self.hooks.tell))
 
-    def flasher(self, settings: JumpstarterSettings, scratch: Path) -> Flasher:
+    def flasher(
+        self, settings: JumpstarterSettings, scratch: Path, seconds: float | None = None
+    ) -> Flasher:
         """Return a flasher of an exporter.
+
+        Args:
+            settings: the way to the exporter.
+            scratch: directory for what is dumped.
+            seconds: that connecting may take, once the exporter is leased.
 
         Raises:
             ConfigInvalid: the exporter has none, or several.
-            StorageUnavailable: it cannot be reached.
+            StorageUnavailable, StorageTimeout: it cannot be reached.
         """
         exporter = self._await_lease("opendal_flasher", settings)
         from pytest_opendal.backends.jumpstarter import explained_by_exporter, flasher
         from pytest_opendal.flashing import Flasher
 
-        client = self.loop.run(flasher(exporter, settings.flasher))
+        async def connected() -> Any:
+            async with asyncio.timeout(seconds):
+                return await flasher(exporter, settings.flasher)
+
+        try:
+            client = self.loop.run(connected())
+        except errors.StorageError:
+            raise
+        except TimeoutError:
+            msg = f"connect: no answer within {seconds:g} s (timeout)"
+            raise errors.StorageTimeout(msg) from None
         return Flasher(client, self.loop.run, explained_by_exporter, scratch)
 
     def connection(self, settings: StorageSettings) -> Connection:
@@ -531,13 +549,22 @@ class Run:
         for connection in self._connections.values():
             self.loop.run_at_once(connection.backend.close())
         if self._exporters is not None:
-            self.loop.run(self._exporters.close())
+            self._let_go(self._exporters)
         self.loop.stop()
         for journal in (self._journal, self._shared_journal):
             if journal is not None:
                 journal.close()
         if self.process.worker == MAIN:
             sharing.forget(self.journal_dir, self.process.run_id)
+
+    def _let_go(self, exporters: Exporters) -> None:
+        """Release leases; a first interrupt meanwhile does not end that."""
+        try:
+            untold = self.loop.run(exporters.close())
+        except KeyboardInterrupt:
+            untold = self.loop.run(exporters.close())
+        for line in untold:
+            self.hooks.tell(line)
 
 
 def _end_record(ledger: Ledger, outcome: Outcome, keep: Reason | None) -> None:

@@ -17,6 +17,7 @@ from pytest_opendal.redacting import Url
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.screen import Screen, removal_warnings
+from pytest_opendal.settings import StorageSettings
 from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ class Session:
             if name is not None:
                 exporter = exporter.model_copy(update={"flasher": name})
             scratch = request.getfixturevalue("tmp_path_factory").getbasetemp()
-            return self.run.flasher(exporter, scratch)
+            seconds = self._options.timeout or StorageSettings.model_fields["timeout"].default
+            return self.run.flasher(exporter, scratch, seconds)
         except ConfigInvalid as error:
             self._exit(error)
         except StorageError as error:

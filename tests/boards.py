@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, ClassVar
 
 from jumpstarter.driver import Driver, export
@@ -44,6 +45,16 @@ class Watched(Opendal):
     async def open_handles(self) -> int:
         """Return how many files are open."""
         return sum([not await file.closed for file in self._fds.values()])
+
+
+class Late(Opendal):
+    """OpenDAL's driver on an exporter that takes its time to open a file."""
+
+    @export
+    async def open(self, path: str, mode: str) -> Any:
+        """Open a file, when whoever asks may be gone."""
+        await asyncio.sleep(0.4)
+        return await super().open(path, mode)
 
 
 class Flasher(MockFlasher):

@@ -8,6 +8,7 @@ Also the command that runs in those processes:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -35,7 +36,9 @@ START_SECONDS = 60
 STOP_SECONDS = 10
 # Of no use to anybody, but `jmp` wants to read it.
 TOKEN = "eyJhbGciOiAibm9uZSJ9.eyJzdWIiOiAidGVzdGVyIn0.x"
-SHELL_LEASE = "lease-of-shell"
+SLOW_SELECTOR = "board=slow"
+"""For which the controller answers late, and takes its time to release."""
+SHELL_LEASE = "lab-direct-shell"
 """A lease of the first exporter that a `jmp shell` holds, whatever else is leased."""
 OPENDAL = "jumpstarter_driver_opendal.driver.Opendal"
 
@@ -265,6 +268,8 @@ class _FakeController:
         self.leases[name] = next(iter(fitting), "")
         self.selectors[name] = request.lease.selector
         self.say("create", name, f"{request.lease.duration.seconds}s")
+        if request.lease.selector == SLOW_SELECTOR:
+            await asyncio.sleep(1.5)
         return self._lease(name)
 
     async def GetLease(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -274,6 +279,8 @@ class _FakeController:
         from google.protobuf import empty_pb2
 
         name = request.name.rpartition("/")[2]
+        if self.selectors[name] == SLOW_SELECTOR:
+            await asyncio.sleep(6)
         self.leases[name] = ""
         self.selectors[name] = "over"
         self.say("delete", name)

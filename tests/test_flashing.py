@@ -35,7 +35,9 @@ class Bench:
         self.tmp = tmp
         self.run = Run(Process.new(), tmp / "journals")
 
-    def flasher(self, flasher: str | None = None, **export: Any) -> Flasher:
+    def flasher(
+        self, flasher: str | None = None, *, seconds: float | None = None, **export: Any
+    ) -> Flasher:
         """Return the flasher of an export tree."""
         file = exporters.exporter_file(self.tmp / "board.yaml", export)
         keys = {"exporter_config": str(file)} | ({} if flasher is None else {"flasher": flasher})
@@ -43,7 +45,7 @@ class Bench:
         lab = from_mapping(entry, source="lab", base=self.tmp, environ={})
         settings = lab.storage("dut").jumpstarter
         assert settings is not None
-        return self.run.flasher(settings, self.tmp)
+        return self.run.flasher(settings, self.tmp, seconds)
 
     def image(self, content: bytes = b"an image of some length") -> Path:
         """Write an image."""
@@ -170,3 +172,12 @@ def test_without_an_exporter_it_says_where_one_may_be(
     result = suite.run()
     result.assert_outcomes(errors=1)
     assert "opendal_flasher: JUMPSTARTER_HOST is not set" in output(result)
+
+
+def test_an_exporter_that_never_gets_ready_costs_one_timeout(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `beforeLease` hook hangs."""
+    monkeypatch.setattr("pytest_opendal.backends.exporters._READY", set())
+    with pytest.raises(errors.StorageTimeout, match=r"^connect: no answer within 0.5 s"):
+        bench.flasher(seconds=0.5, flash=FLASHER)

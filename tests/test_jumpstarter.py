@@ -10,13 +10,14 @@ import hashlib
 import os
 import socket
 import time
+import uuid
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_opendal import errors
+from pytest_opendal import AsyncStorage, errors
 from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process
 from pytest_opendal.report import Reason
@@ -25,6 +26,8 @@ from pytest_opendal.run import BrokenStorage, Run
 import exporters
 
 pytest.importorskip("jumpstarter_driver_opendal", reason=exporters.NOT_INSTALLED)
+
+from pytest_opendal.backends.jumpstarter import JumpstarterBackend
 
 import boards
 
@@ -579,6 +582,40 @@ def test_importing_it_leaves_no_trace(bench: Bench) -> None:
 
 
 # -- an exporter that ends
+
+
+def test_a_process_that_took_the_exporters_place_is_told_as_one(
+    bench: Bench, remote: Storage
+) -> None:
+    """It answers, and knows none of the drivers by the ids that the other had."""
+    remote.write_bytes("f", b"x")
+    backend: Any = bench.run.connection(bench.settings(**bench.serve())).backend
+    assert isinstance(backend, JumpstarterBackend)
+    bench.run.loop.run(backend.check())
+    client: Any = backend._client
+    refusal = RuntimeError(f"Unexpected <class 'KeyError'>: UUID('{client.uuid}')")
+    assert backend.explain(refusal)[0] is errors.StorageUnavailable
+    assert backend.may_be_gone
+    backend.may_be_gone = False
+    handle = RuntimeError(f"Unexpected <class 'KeyError'>: UUID('{uuid.uuid4()}')")
+    assert backend.explain(handle)[0] is errors.StorageError
+    assert not backend.may_be_gone
+
+
+def test_a_file_that_is_opened_when_nobody_waits_any_more_is_removed(bench: Bench) -> None:
+    late = exporters.opendal(bench.root) | {"type": "boards.Late"}
+    storage = bench.open(**bench.serve(storage=late))
+    assert not storage.exists("f")
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0.15):
+            await AsyncStorage(storage).write_bytes("f", b"x")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    time.sleep(0.6)
+    assert list(bench.root.iterdir()) == []
+    assert storage.get_created_resources() == set()
 
 
 @contextmanager

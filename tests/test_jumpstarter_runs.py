@@ -350,15 +350,42 @@ def test_an_interrupt_releases_the_lease(
     assert list((tmp_path / "board1").iterdir()) == []
 
 
+def test_an_interrupt_while_a_lease_is_made_releases_it(
+    remote: Suite, lab: exporters.Controller
+) -> None:
+    """Its name, by which it is released, comes with the controller's answer."""
+    configure(remote, selector=exporters.SLOW_SELECTOR, client=str(lab.client))
+    process = remote.start()
+    try:
+        wait_for_events(lab, "create", process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+def test_a_release_may_take_its_time(remote: Suite, lab: exporters.Controller) -> None:
+    configure(remote, selector=exporters.SLOW_SELECTOR, client=str(lab.client))
+    remote.run().assert_outcomes(passed=8)
+    assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+def wait_for_events(lab: exporters.Controller, event: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a controller tells of something."""
+    deadline = time.monotonic() + 60
+    while lab.told(event) == 0:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_an_interrupt_ends_the_wait_for_a_lease(remote: Suite, lab: exporters.Controller) -> None:
     configure(remote, exporter_name="board9", client=str(lab.client))
     process = remote.start()
     try:
-        deadline = time.monotonic() + 60
-        while lab.told("create") == 0:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_events(lab, "create", process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     finally:
@@ -458,9 +485,13 @@ def test_a_lab_of_a_conftest_cannot_share_a_lease(suite: Suite, lab: exporters.C
     [
         ("missing-alias", "there is no client configuration 'missing-alias': *does not exist"),
         ("missing.yaml", "there is no client configuration '*missing.yaml'*"),
+        ("broken.yaml", "client configuration *broken.yaml: is no YAML (line 2)"),
+        ("directory.yaml", "client configuration *directory.yaml: Is a directory"),
     ],
 )
-def test_a_client_configuration_that_is_missing(remote: Suite, client: str, text: str) -> None:
+def test_a_client_configuration_that_cannot_be_read(remote: Suite, client: str, text: str) -> None:
+    (remote.pytester.path / "broken.yaml").write_text("a: 1\nb: c: d\n", encoding="utf-8")
+    (remote.pytester.path / "directory.yaml").mkdir()
     configure(remote, selector="board=rpi4", client=client)
     result = remote.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR

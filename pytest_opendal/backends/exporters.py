@@ -54,6 +54,7 @@ _CLIENT_LABEL = "jumpstarter.dev/client"
 _LISTED = 12
 _REASON_CHARACTERS = 300
 _POLL_SECONDS = 0.2
+_RELEASE_SECONDS = 15.0
 _READY = {
     ExporterStatus.LEASE_READY,
     ExporterStatus.BEFORE_LEASE_HOOK,
@@ -253,10 +254,10 @@ class Exporter:
         except Exception as error:
             raise unreachable(address, error) from None
 
-    async def close(self) -> None:
-        """Let go of the exporter; a lease is released, one served here is stopped."""
+    async def close(self) -> bool:
+        """Let go of the exporter: release its lease, or stop one served here; whether that was done."""
         await self._link.leave()
-        await self._place.leave()
+        return await self._place.leave(_RELEASE_SECONDS)
 
 
 def _without_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

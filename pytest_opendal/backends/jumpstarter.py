@@ -334,6 +334,9 @@ class JumpstarterBackend:
     def explain(self, error: BaseException) -> tuple[type[errors.StorageError], str]:
         """Return which of our errors this is, and its reason."""
         kind, reason = explained_by_exporter(error)
+        if self._client is not None and f"UUID('{self._client.uuid}')" in str(first_of(error)):
+            # Another process answers there, whose drivers have other ids.
+            kind, reason = errors.StorageUnavailable, "the exporter was started anew"
         if kind is errors.StorageUnavailable and not isinstance(error, errors.StorageError):
             self.may_be_gone = True
         return kind, reason
@@ -409,7 +412,11 @@ async def _open(client: OpendalClient, path: str, mode: str) -> UUID:
     try:
         handle: UUID = await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(lambda late: _close_late(client, late))
+        late = asyncio.create_task(_close_late(client, opening))
+        _closing.add(late)
+        late.add_done_callback(_closing.discard)
+        if mode == "wb":  # what is removed after this has to be there
+            await asyncio.wait([late], timeout=_LET_GO_SECONDS)
         raise
     return handle
 
@@ -417,11 +424,9 @@ async def _open(client: OpendalClient, path: str, mode: str) -> UUID:
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_late(client: OpendalClient, opened: asyncio.Task[Any]) -> None:
-    if not opened.cancelled() and opened.exception() is None:
-        task = asyncio.ensure_future(_let_go(client, opened.result()))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+async def _close_late(client: OpendalClient, opening: asyncio.Task[Any]) -> None:
+    with suppress(Exception):
+        await _let_go(client, await opening)
 
 
 async def _let_go(client: OpendalClient, handle: UUID) -> None:
@@ -441,7 +446,12 @@ async def _stream(
     metadata = request.model_dump(mode="json", round_trip=True)
     call = client.stub.Stream(metadata=tuple(metadata.items()))
     try:
-        yield call, ResourceMetadata(**dict(list(await call.initial_metadata())))
+        told = dict(list(await call.initial_metadata()))
+        if not told:  # it was refused
+            raise grpc.aio.AioRpcError(
+                await call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(), await call.details()
+            )
+        yield call, ResourceMetadata(**told)
     finally:
         # The exporter keeps its end until the call is over.
         call.cancel()

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import ValidationError
 
 from pytest_opendal import errors
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _DURATION = timedelta(minutes=30)
 _STATE_SECONDS = 2.0
 _POLL_SECONDS = 1.0
+_NAME_SECONDS = 3.0
 _LONGEST_LINE = 1 << 16
 
 
@@ -57,7 +59,16 @@ class _OurLease(Lease):  # type: ignore[misc]
     async def _create(self) -> None:
         # Jumpstarter does so, too, when an existing lease is of another selector, and keeps it then.
         self.release = True
-        await super()._create()
+        creating = asyncio.ensure_future(super()._create())
+        try:
+            await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            # The controller may have made it, and would keep it for its whole duration: its name is
+            # what it is released by.
+            done, _ = await asyncio.wait([creating], timeout=_NAME_SECONDS)
+            for ended in done:
+                ended.cancelled() or ended.exception()  # seen: who is cancelled is not told
+            raise
 
     async def _acquire(self) -> Lease:
         """Wait until the lease is ready; Jumpstarter's draws a spinner and asks every five seconds."""
@@ -172,7 +183,8 @@ async def _lease(
     """Return a lease that is not requested yet; an existing one that ``JMP_LEASE`` names stays."""
     held = settings.name if isinstance(settings, HeldLease) else ""
     # `jmp shell --tls-grpc` sets JMP_LEASE=direct, which no controller knows.
-    existing = held or environ.get("JMP_LEASE", "").replace("direct", "")
+    of_shell = environ.get("JMP_LEASE", "")
+    existing = held or ("" if of_shell == "direct" else of_shell)
     duration = timedelta(seconds=settings.duration) if settings.duration else _DURATION
     lease = _OurLease(
         channel=await config.channel(),
@@ -230,6 +242,13 @@ def client_config(client: str | None) -> ClientConfigV1Alpha1:
     except FileNotFoundError as error:
         raise errors.ConfigInvalid(
             f"there is no client configuration {client!r}: {one_line(str(error))}"
+        ) from None
+    except (OSError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark is not None else ""
+        problem = getattr(error, "strerror", None) or f"is no YAML{place}"
+        raise errors.ConfigInvalid(
+            f"client configuration {client or 'of this user'}: {problem}"
         ) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
@@ -312,12 +331,15 @@ class Exporters:
             await self._desk.open()
         return self._desk.path
 
-    async def close(self) -> None:
-        """Let go of all exporters; leases are released."""
+    async def close(self) -> list[str]:
+        """Let go of all exporters; leases are released. Return a line for each that could not be."""
         if self._desk is not None:
             await self._desk.close()
-        for exporter in self._known.values():
-            await exporter.close()
+        return [
+            f"the lease {exporter.address.lease} was not released in time; it ends by itself"
+            for exporter in self._known.values()
+            if not await exporter.close() and exporter.address.lease
+        ]
 
 
 TELL_SECONDS = 5.0
@@ -354,6 +376,8 @@ class _Desk:
             return {"address": asdict(await exporter.place())}
         except errors.StorageError as error:
             return {"error": type(error).__name__, "text": str(error)}
+        except Exception as error:
+            return {"error": "StorageUnavailable", "text": one_line(str(error))}
 
     async def close(self) -> None:
         if self._server is not None:
