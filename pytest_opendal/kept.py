@@ -87,14 +87,13 @@ class Kept(Generic[T]):
             self._leaving.set()
             if not self._entered.done():
                 self._ending.cancel()
-        if self._ending is None or self._ending.done():
+        ending = self._ending
+        if ending is None:
             return True
-        done, _ = await asyncio.wait([self._ending], timeout=seconds)
-        in_time = bool(done)
+        in_time = ending.done() or bool((await asyncio.wait([ending], timeout=seconds))[0])
         if not in_time:
-            self._ending.cancel()
-            done, _ = await asyncio.wait([self._ending], timeout=_LEAVE_SECONDS)
-        for ended in done:
-            if not ended.cancelled():
-                ended.exception()  # seen: it told of itself while it was used
+            ending.cancel()
+            await asyncio.wait([ending], timeout=_LEAVE_SECONDS)
+        if ending.done() and not ending.cancelled():
+            ending.exception()  # seen: it told of itself while it was used
         return in_time
