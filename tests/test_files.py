@@ -12,6 +12,8 @@ import pytest
 
 from pytest_opendal import errors
 
+from contract import IS_045
+
 if TYPE_CHECKING:
     from contract import Lab
 
@@ -98,6 +100,10 @@ def test_a_name_that_a_copy_could_not_have_is_refused_before_the_first(fs_lab: L
     storage.write_bytes("d/a", b"x")
     root = Path(fs_lab.kwargs["root"])
     (root / "d" / "dev-disk-by\\x2duuid.mount").write_bytes(b"x")
+    if IS_045:  # it lists that file under another name, which nobody finds
+        with pytest.raises(errors.NotFound, match="'d/dev-disk-by/x2duuid.mount'"):
+            storage.copy("d", "t")
+        return
     with pytest.raises(errors.InvalidPath, match="would get the name 't/dev-disk-by/x2duuid"):
         storage.copy("d", "t")
     assert not (root / "t").exists()
