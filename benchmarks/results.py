@@ -59,11 +59,14 @@ def document(rows: Sequence[Outcome], rounds: int) -> dict[str, Any]:
 
 
 def write(path: Path, rows: Sequence[Outcome], rounds: int) -> dict[str, Any]:
-    """Write the run as JSON and return it; rows of benchmarks that were not run now stay."""
+    """Write the run as JSON and return it; rows of benchmarks that were not run now stay in their place."""
     told = document(rows, rounds)
-    measured = {row.benchmark for row in rows}
     kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    told["rows"] += [row for row in kept if row["benchmark"] not in measured]
+    by_benchmark: dict[str, list[Any]] = {row["benchmark"]: [] for row in (*kept, *told["rows"])}
+    measured = {row["benchmark"] for row in told["rows"]}
+    for row in (*(row for row in kept if row["benchmark"] not in measured), *told["rows"]):
+        by_benchmark[row["benchmark"]].append(row)
+    told["rows"] = [row for same in by_benchmark.values() for row in same]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return told

@@ -264,11 +264,11 @@ class Storage:
         return self._run(self._core.write_from_path(dst, src, operator, options))
 
     def open(self, path: StrPath, mode: Mode = "rb", **options: Any) -> StorageFile:
-        """Open a file; also a context manager.
+        r"""Open a file; also a context manager.
 
         Args:
             path: the file.
-            mode: ``rb wb ab``, or ``r w a`` for UTF-8 text.
+            mode: ``rb wb ab``, or ``r w a`` for UTF-8 text, whose lines end at ``\n`` and stay as they are.
             options: as in `write_bytes`.
 
         What is written is published at close, all of it or nothing: an exception inside ``with``, or
