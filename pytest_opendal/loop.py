@@ -243,7 +243,7 @@ class LoopThread:
         """
         with self._at_once:
             if self._is_idle():
-                self._refuse_fork(coroutine)
+                self._refuse_misuse(coroutine)
                 try:
                     advance(coroutine)
                 except StopIteration as done:
@@ -278,13 +278,13 @@ class LoopThread:
             return call
 
     def _loop_for(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
-        self._refuse_fork(coroutine)
+        self._refuse_misuse(coroutine)
         return self._started()
 
-    def _refuse_fork(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _refuse_misuse(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         if is_on_loop():
             coroutine.close()
-            msg = "a storage cannot be used from within a hook: what would answer is what asks"
+            msg = "a storage cannot be used within a hook that it calls itself; use it in a test or fixture"
             raise StorageError(msg)
         if not self._pid:
             self._pid = os.getpid()

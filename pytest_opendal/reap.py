@@ -215,7 +215,8 @@ def _part(header: Header, record: Record, outcome: Outcome) -> Reaped:
     done = [name for name in remnants.resources(record) if name not in paths]
     before = {*record.saved, *record.moved}
     removed = tuple(name for name in done if name not in before)
-    restored = tuple(name for name in done if name in before.difference(outcome.taken))
+    put_back = before.difference(outcome.taken)
+    restored = tuple(name for name in done if name in put_back)
     return Reaped(
         header.run_id, header.started, header.host, storage, where, removed, restored, left
     )

@@ -160,10 +160,11 @@ class Tracker:
             self._refuse_own_directory(operation, name)
         saved = set(self.record.saved)
         before, fresh = await self._before(operation, name)
+        there = before if before or not self.area else await self._put_there(name)
+        # From here to the note nothing is awaited: another may write there too.
         entry = self.record.created.get(name)
         known = entry is not None and "tree" not in {kind} - {entry.kind}
         entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
-        there = before if known or not self.area else await self._put_there(name)
         self._note_created(fresh, entries)
         creation = self._begun(name)
         try:
@@ -204,8 +205,8 @@ class Tracker:
     async def _put_there(self, name: str) -> Metadata | None:
         """Return what a device has put at a place of an area, where it costs nothing to look."""
         place = self.connection.backend.local_path(name)
-        found = place is not None and os.path.lexists(place)
-        return await self.connection.find(name) if found else None
+        is_new = place is None or name in self.record.created or not os.path.lexists(place)
+        return None if is_new else await self.connection.find(name)
 
     @asynccontextmanager
     async def creating_directories(self, fresh: list[str]) -> AsyncIterator[None]:

@@ -150,17 +150,34 @@ def test_keep_tells_what_is_really_there(root: Path, runs: Begin) -> None:
     }
 
 
-def _overwritten(root: Path, runs: Begin) -> tuple[Process, Held]:
-    """Return a test that keeps what it makes, and where old content cannot be put back."""
+def _overwriting(root: Path, runs: Begin) -> tuple[Process, Held]:
+    """Return a test that has written over a file of others, and beside it."""
     (root / "config.txt").write_bytes(b"precious")
     kwargs = {"root": str(root)}
     process = runs({"scheme": "fs", "kwargs": kwargs, "on_existing": "restore"})
     held = process.open()
     held.storage.write_bytes("config.txt", b"of the test")
     held.storage.write_bytes("new.txt", b"kept")
+    return process, held
+
+
+def _overwritten(root: Path, runs: Begin) -> tuple[Process, Held]:
+    """Return such a test, where the old content cannot be put back."""
+    process, held = _overwriting(root, runs)
     held.storage.delete("config.txt")
     (root / "config.txt").mkdir()
     return process, held
+
+
+def _close_and_reap(process: Process) -> Path:
+    """End a process, and reap what it left; returns where its journal was."""
+    journal = process.run.journal.path
+    process.run.finish()
+    process.run.close()
+    later = Run(RunProcess.new(), journal.parent)
+    Reaper(later, [process.settings]).reap(find([journal.parent]).remnants)
+    later.close()
+    return journal.parent
 
 
 def test_old_content_that_cannot_be_put_back_outlives_a_test_that_keeps_its_files(
@@ -172,25 +189,15 @@ def test_old_content_that_cannot_be_put_back_outlives_a_test_that_keeps_its_file
         ("config.txt", Reason.FAILED),
         ("new.txt", Reason.KEPT),
     ]
-    journal = process.run.journal.path
-    process.run.finish()
-    process.run.close()
     (root / "config.txt").rmdir()
-    later = Run(RunProcess.new(), journal.parent)
-    Reaper(later, [process.settings]).reap(find([journal.parent]).remnants)
-    later.close()
+    journals = _close_and_reap(process)
     assert _tree(root) == {"config.txt": b"precious", "new.txt": b"kept"}
-    assert list(journal.parent.iterdir()) == []
+    assert list(journals.iterdir()) == []
 
 
 def test_what_cannot_be_written_back_is_put_back_later(root: Path, runs: Begin) -> None:
     """A full disk; the file that the test wrote over is no file that others put there since."""
-    (root / "config.txt").write_bytes(b"precious")
-    kwargs = {"root": str(root)}
-    process = runs({"scheme": "fs", "kwargs": kwargs, "on_existing": "restore"})
-    held = process.open()
-    held.storage.write_bytes("config.txt", b"of the test")
-    held.storage.write_bytes("new.txt", b"kept")
+    process, held = _overwriting(root, runs)
 
     async def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -200,11 +207,7 @@ def test_what_cannot_be_written_back_is_put_back_later(root: Path, runs: Begin) 
         note = process.run.end(held, Reason.KEPT)
     told = {left.path: left.reason for left in note.leftovers}
     assert told == {"config.txt": Reason.FAILED, "new.txt": Reason.KEPT}
-    journal = process.run.journal.path
-    process.run.close()
-    later = Run(RunProcess.new(), journal.parent)
-    Reaper(later, [process.settings]).reap(find([journal.parent]).remnants)
-    later.close()
+    _close_and_reap(process)
     assert _tree(root) == {"config.txt": b"precious", "new.txt": b"kept"}
 
 

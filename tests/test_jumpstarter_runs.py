@@ -355,14 +355,7 @@ def test_an_interrupt_while_a_lease_is_made_releases_it(
 ) -> None:
     """Its name, by which it is released, comes with the controller's answer."""
     configure(remote, selector=exporters.SLOW_SELECTOR, client=str(lab.client))
-    process = remote.start()
-    try:
-        wait_for_events(lab, "create", process)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
-    finally:
-        process.kill()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    interrupt_at_the_lease(remote, lab)
     assert (lab.told("create"), lab.told("delete")) == (1, 1)
 
 
@@ -372,25 +365,25 @@ def test_a_release_may_take_its_time(remote: Suite, lab: exporters.Controller) -
     assert (lab.told("create"), lab.told("delete")) == (1, 1)
 
 
-def wait_for_events(lab: exporters.Controller, event: str, process: subprocess.Popen[str]) -> None:
-    """Wait until a controller tells of something."""
-    deadline = time.monotonic() + 60
-    while lab.told(event) == 0:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def interrupt_at_the_lease(suite: Suite, lab: exporters.Controller) -> None:
+    """Run a suite, and interrupt it when the controller is asked for a lease."""
+    process = suite.start()
+    try:
+        deadline = time.monotonic() + 60
+        while lab.told("create") == 0:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
 def test_an_interrupt_ends_the_wait_for_a_lease(remote: Suite, lab: exporters.Controller) -> None:
     configure(remote, exporter_name="board9", client=str(lab.client))
-    process = remote.start()
-    try:
-        wait_for_events(lab, "create", process)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    interrupt_at_the_lease(remote, lab)
     assert lab.told("delete") == 1
 
 

@@ -30,6 +30,7 @@ from pytest_opendal.backends.exporters import (
     served,
 )
 from pytest_opendal.kept import first_of
+from pytest_opendal.redacting import Redactor
 from pytest_opendal.settings import HeldLease, JumpstarterSettings
 
 with calm():
@@ -377,7 +378,8 @@ class _Desk:
         except errors.StorageError as error:
             return {"error": type(error).__name__, "text": str(error)}
         except Exception as error:
-            return {"error": "StorageUnavailable", "text": one_line(str(error))}
+            text = one_line(Redactor().text(str(error))) or type(error).__name__
+            return {"error": "StorageUnavailable", "text": text}
 
     async def close(self) -> None:
         if self._server is not None:
