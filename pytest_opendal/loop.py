@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 import types
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
+_SIGNAL_SECONDS = 0.25
 _MOVE = object()
-_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class _Thread(threading.Thread):
@@ -194,8 +193,11 @@ class _Turn(Generic[T]):
         try:
             # Within: the loop may run it already when an interrupt comes in this call.
             self._loop.call_soon_threadsafe(self._start)
-            with self._ended:
+            # A signal may reach another thread, since one that starts a thread blocks all of them
+            # meanwhile. Python hears of it, but does not wake a main thread that waits for a lock.
+            while not self._ended.acquire(timeout=_SIGNAL_SECONDS):
                 pass
+            self._ended.release()
         except BaseException:
             # KeyboardInterrupt, or a timeout plugin's exception: the operation must not go on.
             with suppress(RuntimeError):  # the loop has stopped, which ended it as well
@@ -310,15 +312,7 @@ class LoopThread:
     def _start(self) -> None:
         loop = asyncio.new_event_loop()
         self._thread = _Thread(target=loop.run_forever, name="pytest-opendal", daemon=True)
-        # A thread that starts another has all signals blocked meanwhile, and the new one would take
-        # what comes: Python hears of it, but does not wake a main thread that waits for a lock.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        # Processes that are started on the loop inherit its mask.
-        loop.call_soon_threadsafe(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        self._thread.start()
         self._loop = loop
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ from pytest_opendal.errors import StorageUnavailable
 from pytest_opendal.loop import LoopThread, advance, is_on_loop, on_loop, resumed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
 
 @pytest.fixture
@@ -81,12 +81,24 @@ def _ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def _interrupt_the_process() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _interrupt_another_thread() -> None:
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
 @pytest.mark.usefixtures("_ctrl_c")
-def test_an_interrupt_cancels_what_was_waited_for(loop: LoopThread) -> None:
+@pytest.mark.parametrize("interrupt", [_interrupt_the_process, _interrupt_another_thread])
+def test_an_interrupt_cancels_what_was_waited_for(
+    loop: LoopThread, interrupt: Callable[[], None]
+) -> None:
+    """The system may choose any thread, if the main thread just starts one."""
     cancelled = threading.Event()
 
     async def forever() -> None:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.1, interrupt).start()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
