@@ -32,7 +32,7 @@ class Flasher:
 
     def __init__(
         self,
-        client: Any,
+        connect: Callable[[], Any],
         run: Callable[[Coroutine[Any, Any, Any]], Any],
         explain: Callable[[BaseException], tuple[type[errors.StorageError], str]],
         scratch: Path,
@@ -40,24 +40,38 @@ class Flasher:
         """Adopt a client.
 
         Args:
-            client: Jumpstarter's ``FlasherClient`` or one like it.
+            connect: returns Jumpstarter's ``FlasherClient`` or one like it, a new one when the exporter
+                was started anew.
             run: runs a coroutine and returns its result.
             explain: returns which of our errors a client's error is, and its reason.
             scratch: directory in which a dump is kept while it is compared.
         """
-        self.client = client
+        self._connect = connect
         self._run = run
         self._explain = explain
         self._scratch = scratch
 
+        self._name = type(connect()).__name__
+
+    @property
+    def client(self) -> Any:
+        """Jumpstarter's client of the flasher.
+
+        Raises:
+            StorageError: the exporter is gone.
+        """
+        return self._connect()
+
     def __repr__(self) -> str:
-        return f"<Flasher {type(self.client).__name__}>"
+        return f"<Flasher {self._name}>"
 
     def __reduce__(self) -> Any:
         refuse_pickle("a flasher")
 
     def __getattr__(self, name: str) -> Any:
         """Return what else the client has: ``host``, ``dut``, ``off``, ``call``, ..."""
+        if name.startswith("__"):  # what only looks at this object asks the exporter nothing
+            raise AttributeError(name)
         return getattr(self.client, name)
 
     def flash(
@@ -71,7 +85,7 @@ class Flasher:
         """
         path = quiet(path)
         _refuse_missing(path)
-        return self._ask("flash", path, self.client.flash, target, options)
+        return self._ask("flash", path, target, options)
 
     def dump(
         self, path: os.PathLike[str] | str, *, target: str | None = None, **options: Any
@@ -81,16 +95,14 @@ class Flasher:
         Raises:
             StorageError: the exporter failed.
         """
-        return self._ask("dump", path, self.client.dump, target, options)
+        return self._ask("dump", path, target, options)
 
-    def _ask(
-        self, operation: str, path: Any, method: Any, target: str | None, options: dict[str, Any]
-    ) -> Any:
+    def _ask(self, operation: str, path: Any, target: str | None, options: dict[str, Any]) -> Any:
         __tracebackhide__ = True
         path = quiet(path)
         given = options if target is None else {"target": target, **options}
         try:
-            return method(path, **given)
+            return getattr(self.client, operation)(path, **given)
         except Exception as error:
             kind, reason = self._explain(error)
             place = f" of {target!r}" if target else ""

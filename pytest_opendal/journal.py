@@ -375,6 +375,16 @@ class Ledger:
         self._opened = opened
         self.record = record
 
+    def begin(self) -> None:
+        """Write which storage object this is, also if nothing will ever be created.
+
+        Raises:
+            ConfigInvalid, StorageError: the journal cannot be written.
+        """
+        if not self._opened:
+            self._journal.write(self._opening().encode("utf-8", "surrogatepass"))
+            self._opened = True
+
     def note(self, *events: Event, quietly: bool = False) -> None:
         """Write events to the journal and apply them to the record.
 
@@ -443,6 +453,8 @@ class Replayed:
     """Those with something outstanding, by their number in the journal."""
     damaged: int
     """Lines that could not be read, a torn last one not counted."""
+    opened: tuple[Opened, ...] = ()
+    """All storage objects, also those in which nothing is outstanding."""
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -476,7 +488,8 @@ def replay(path: Path) -> Replayed:
         for number, record in sorted(records.items())
         if record.opened and not record.is_empty()
     }
-    return Replayed(header, outstanding, damaged)
+    opened = tuple(record.opened for record in records.values() if record.opened)
+    return Replayed(header, outstanding, damaged, opened)
 
 
 def _read_event(line: bytes) -> Event:

@@ -78,7 +78,7 @@ class Recovery:
 
     def _recover(self, path: Path, keep: Keep) -> None:
         try:
-            remnants.read(path)
+            replayed = remnants.read(path)
             inherited = journal.Journal.inherit(path)
         except (journal.UnreadableJournal, OSError) as error:
             self._collector.leave_alone(str(error))
@@ -86,6 +86,14 @@ class Recovery:
         for ledger in inherited.ledgers():
             self._clean(ledger, keep)
         inherited.close()
+        self._release(replayed.opened)
+
+    def _release(self, opened: Iterable[Opened]) -> None:
+        """Take over the leases of a crashed worker in which nothing of it was left."""
+        for one in {one.identity.get(LEASE, ""): one for one in opened}.values():
+            settings = matching(self._storages, one)
+            if settings is not None and settings.jumpstarter is not None:
+                self._run.hold(settings, one.identity)
 
     def _clean(self, ledger: Ledger, keep: Keep) -> None:
         """Clean up one record and tell what is left."""

@@ -29,7 +29,7 @@ from pytest_opendal.storage import Storage
 from pytest_opendal.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from pytest_opendal.backends.exporters import Exporter
@@ -177,6 +177,9 @@ class Run:
             if settings.jumpstarter is not None:
                 self._await_lease(settings.name, settings.jumpstarter)
             self.loop.run_at_once(connection.check())
+            if _leases_its_own(connection) and self.process.worker != MAIN:
+                # The controller releases it, should this process die before it creates anything.
+                self._keeper(connection).ledger.begin()
         except errors.StorageError as error:
             self._broken[way] = str(error)
             if connection.checked:  # the test in which it broke off has failed with that
@@ -212,21 +215,25 @@ class Run:
             StorageUnavailable, StorageTimeout: it cannot be reached.
         """
         exporter = self._await_lease("opendal_flasher", settings)
-        from pytest_opendal.backends.jumpstarter import explained_by_exporter, flasher
+        from pytest_opendal.backends.jumpstarter import flasher, flasher_link
         from pytest_opendal.flashing import Flasher
+
+        link = flasher_link(exporter, settings.flasher)
 
         async def connected() -> Any:
             async with asyncio.timeout(seconds):
-                return await flasher(exporter, settings.flasher)
+                return await flasher(link)
 
-        try:
-            client = self.loop.run(connected())
-        except errors.StorageError:
-            raise
-        except TimeoutError:
-            msg = f"connect: no answer within {seconds:g} s (timeout)"
-            raise errors.StorageTimeout(msg) from None
-        return Flasher(client, self.loop.run, explained_by_exporter, scratch)
+        def connect() -> Any:
+            try:
+                return self.loop.run(connected())
+            except errors.StorageError:
+                raise
+            except TimeoutError:
+                msg = f"connect: no answer within {seconds:g} s (timeout)"
+                raise errors.StorageTimeout(msg) from None
+
+        return Flasher(connect, self.loop.run, link.explain, scratch)
 
     def connection(self, settings: StorageSettings) -> Connection:
         """Return this process' way to a storage; nothing is asked of it yet."""
@@ -456,13 +463,9 @@ class Run:
         """
         identity = record.opened.identity if record.opened else {}
         there = identity.get(PLACE, "")
-        connection, lease = self.connection(settings), identity.get(LEASE)
-        if lease and connection.backend.place.get(LEASE) != lease:
-            # Its process cannot release it any more; this one does.
-            held = settings.holding(lease)
-            with suppress(errors.StorageError):
-                if _place(self.reach(held)) == there:
-                    return held
+        connection = self.connection(settings)
+        if (held := self.hold(settings, identity)) is not None:
+            return held
         problem = "the lease of its exporter is over (lease: worker)"
         if not _is_elsewhere(connection):
             here = _place(self.reach(settings))
@@ -470,6 +473,26 @@ class Run:
                 return settings
             problem = f"it is on the exporter {there or '?'}, and this run reaches {here or '?'}"
         raise connection.error(errors.StorageUnavailable, "connect", "", problem)
+
+    def hold(
+        self, settings: StorageSettings, identity: Mapping[str, str]
+    ) -> StorageSettings | None:
+        """Take over the lease of a dead process, which cannot release it any more: this one will.
+
+        Args:
+            settings: of the storage.
+            identity: that the dead process noted for it.
+
+        Returns:
+            The settings that lead there through this lease; None where it is over or none of that process.
+        """
+        lease = identity.get(LEASE)
+        if lease and self.connection(settings).backend.place.get(LEASE) != lease:
+            held = settings.holding(lease)
+            with suppress(errors.StorageError):
+                if _place(self.reach(held)) == identity.get(PLACE, ""):
+                    return held
+        return None
 
     def reach(self, settings: StorageSettings) -> Connection:
         """Return the way to a storage that answers; asking one that is silent again costs nothing.

@@ -93,11 +93,23 @@ class Exporter:
 @contextlib.contextmanager
 def exporter(file: Path, passphrase: str = "") -> Iterator[Exporter]:
     """Run an exporter on TCP."""
-    with servers.reserved_ports(1) as (port,):
-        command = [sys.executable, __file__, "exporter", str(file), str(port), passphrase]
-        with running(command) as process:
-            wait_for_port(port, process)
-            yield Exporter(process, f"{HOST}:{port}", passphrase)
+    with servers.reserved_ports(1) as (port,), _listening(file, port, passphrase) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def started_anew(dead: Exporter, file: Path) -> Iterator[Exporter]:
+    """Run an exporter at the address of one that was killed."""
+    with _listening(file, int(dead.address.rpartition(":")[2]), dead.passphrase) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def _listening(file: Path, port: int, passphrase: str) -> Iterator[Exporter]:
+    command = [sys.executable, __file__, "exporter", str(file), str(port), passphrase]
+    with running(command) as process:
+        wait_for_port(port, process)
+        yield Exporter(process, f"{HOST}:{port}", passphrase)
 
 
 @contextlib.contextmanager

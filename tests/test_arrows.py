@@ -22,7 +22,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 SHY = {
     "opendal": {"protocol", "compat", "known", "local", "jumpstarter"},
-    "jumpstarter": {"exporters", "jumpstarter", "leases"},
+    "jumpstarter": {"drivers", "exporters", "jumpstarter", "leases"},
     "jumpstarter_driver_opendal": {"exporters", "jumpstarter"},
     "pytest": {"plugin", "reporting", "session"},
     "_pytest": set(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from pytest_opendal import errors
 from pytest_opendal.config import from_mapping
 from pytest_opendal.process import Process
 from pytest_opendal.run import Run
+from pytest_opendal.settings import JumpstarterSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,3 +184,42 @@ def test_an_exporter_that_never_gets_ready_costs_one_timeout(
     monkeypatch.setattr("pytest_opendal.backends.exporters._READY", set())
     with pytest.raises(errors.StorageTimeout, match=r"^connect: no answer within 0.5 s"):
         bench.flasher(seconds=0.5, flash=FLASHER)
+
+
+def test_an_exporter_that_came_back_is_flashed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A flasher of the session stays with the tests after that."""
+    file = exporters.exporter_file(tmp_path / "board.yaml", {"flash": FLASHER})
+    with exporters.exporter(file) as board:
+        for name, value in board.environment.items():
+            monkeypatch.setenv(name, value)
+        flasher = bench.run.flasher(JumpstarterSettings(), tmp_path)
+        flasher.assert_flashed(bench.image(b"before"))
+        board.kill()
+        with pytest.raises(errors.StorageUnavailable, match="flasher: flash '.*': the exporter"):
+            flasher.flash(bench.image())
+        with pytest.raises(errors.StorageUnavailable, match="no exporter answers at"):
+            flasher.flash(bench.image())
+        with exporters.started_anew(board, file):
+            flasher.assert_flashed(bench.image(b"after"))
+    assert repr(flasher) == "<Flasher FlasherClient>"
+
+
+def test_an_exporter_that_falls_silent_while_it_flashes_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the pings of gRPC, which Jumpstarter has answered within a minute; here within a second."""
+    pings = {"grpc.keepalive_time_ms": 1000, "grpc.http2.ping_timeout_ms": 1000}
+    monkeypatch.setattr("pytest_opendal.backends.exporters._CHANNEL", pings)
+    file = exporters.exporter_file(tmp_path / "board.yaml", {"flash": FLASHER})
+    with exporters.exporter(file) as board:
+        for name, value in board.environment.items():
+            monkeypatch.setenv(name, value)
+        flasher = bench.run.flasher(JumpstarterSettings(), tmp_path)
+        board.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        with pytest.raises(errors.StorageUnavailable, match=r"flash '.*': the exporter broke off"):
+            flasher.flash(bench.image(bytes(64 << 20)))
+        assert time.monotonic() - begun < 30
+        board.kill()

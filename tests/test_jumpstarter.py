@@ -592,11 +592,12 @@ def test_a_process_that_took_the_exporters_place_is_told_as_one(
     backend: Any = bench.run.connection(bench.settings(**bench.serve())).backend
     assert isinstance(backend, JumpstarterBackend)
     bench.run.loop.run(backend.check())
-    client: Any = backend._client
+    client: Any = backend._met
     refusal = RuntimeError(f"Unexpected <class 'KeyError'>: UUID('{client.uuid}')")
     assert backend.explain(refusal)[0] is errors.StorageUnavailable
     assert backend.may_be_gone
-    backend.may_be_gone = False
+    bench.run.loop.run(backend.check())
+    assert not backend.may_be_gone
     handle = RuntimeError(f"Unexpected <class 'KeyError'>: UUID('{uuid.uuid4()}')")
     assert backend.explain(handle)[0] is errors.StorageError
     assert not backend.may_be_gone
@@ -668,11 +669,6 @@ def test_an_exporter_that_came_back_is_used_again(
         board.kill()
         with pytest.raises(errors.StorageUnavailable):
             storage.stat("f")
-        port = board.address.rpartition(":")[2]
-        command = [exporters.__file__, "exporter", str(tmp_path / "own.yaml"), port, ""]
-        import sys
-
-        with exporters.running([sys.executable, *command]) as process:
-            exporters.wait_for_port(int(port), process)
+        with exporters.started_anew(board, tmp_path / "own.yaml"):
             assert bench.open().read_bytes("f") == b"x"
             assert storage.read_bytes("f") == b"x"

@@ -405,6 +405,9 @@ def test_it(opendal):
 """
 
 
+CRASHING_EARLY = CRASHING.replace('opendal.write_bytes("d/f", b"x")', 'opendal.exists("f")')
+
+
 @needs_xdist
 @pytest.mark.parametrize("lease", ["run", "worker"])
 def test_the_controller_cleans_up_after_a_crashed_worker(
@@ -418,6 +421,19 @@ def test_the_controller_cleans_up_after_a_crashed_worker(
     assert section(result) == []
     assert list((tmp_path / "board1").iterdir()) == [], output(result)
     assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+@needs_xdist
+def test_the_lease_of_a_worker_that_crashed_before_it_created_anything_is_released(
+    remote: Suite, lab: exporters.Controller
+) -> None:
+    configure(remote, selector="board=rpi4", client=str(lab.client), lease="worker")
+    remote.write(test_it=CRASHING_EARLY)
+    result = remote.run("-n1", "--max-worker-restart=0")
+    result.assert_outcomes(failed=1)
+    assert section(result) == []
+    assert (lab.told("create"), lab.told("delete")) == (1, 1)
+    assert remote.journals == []
 
 
 @pytest.mark.parametrize("lease", ["lasts", "is over"])
@@ -525,6 +541,24 @@ def test_a_lease_of_another_selector_is_left_alone(
     remote.run().assert_outcomes(passed=8)
     assert "delete lease-0" in lab.events.read_text()
     assert (lab.told("create"), lab.told("delete")) == (1, 1)
+
+
+@needs_xdist
+@pytest.mark.parametrize("written", [True, False])
+def test_the_lease_of_the_shell_outlives_a_worker_that_crashed(
+    remote: Suite,
+    lab: exporters.Controller,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    written: bool,
+) -> None:
+    monkeypatch.setenv("JMP_LEASE", exporters.SHELL_LEASE)
+    configure(remote, exporter_name="board1", client=str(lab.client), lease="worker")
+    remote.write(test_it=CRASHING if written else CRASHING_EARLY)
+    remote.run("-n1", "--max-worker-restart=0").assert_outcomes(failed=1)
+    assert list((tmp_path / "board1").iterdir()) == []
+    assert (lab.told("create"), lab.told("delete")) == (0, 0)
 
 
 def test_a_lease_of_another_exporter_is_refused(

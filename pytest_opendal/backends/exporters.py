@@ -1,4 +1,4 @@
-"""Reaching an exporter of Jumpstarter: where it is, and the drivers that it exports.
+"""Reaching an exporter of Jumpstarter: where it is, and the connection that all its drivers share.
 
 Made for Jumpstarter 0.9. Its clients live on our own loop: a call is one hop, as with opendal's operator.
 """
@@ -10,9 +10,8 @@ import logging
 import re
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -27,7 +26,6 @@ with calm():
     import jumpstarter_driver_opendal.client  # noqa: F401  # before a connection imports it
     from anyio.from_thread import BlockingPortal
     from jumpstarter.client import DriverClient, client_from_path
-    from jumpstarter.client.base import StubDriverClient
     from jumpstarter.client.core import ExporterNotReady
     from jumpstarter.common import ExporterStatus
     from jumpstarter.common.exceptions import (
@@ -48,10 +46,6 @@ if TYPE_CHECKING:
 
     from jumpstarter.driver import Driver
 
-Client = TypeVar("Client", bound=DriverClient)
-
-_CLIENT_LABEL = "jumpstarter.dev/client"
-_LISTED = 12
 _REASON_CHARACTERS = 300
 _POLL_SECONDS = 0.2
 _RELEASE_SECONDS = 15.0
@@ -60,21 +54,8 @@ _READY = {
     ExporterStatus.BEFORE_LEASE_HOOK,
     ExporterStatus.AFTER_LEASE_HOOK,
 }
-_ALLOWS_ALL = "UNSAFE"
 # Else a new connection inherits the pause between attempts of one that broke off.
 _CHANNEL = {"grpc.use_local_subchannel_pool": 1}
-
-BY_CODE: dict[str, type[errors.StorageError]] = {
-    "UNAVAILABLE": errors.StorageUnavailable,
-    "CANCELLED": errors.StorageUnavailable,
-    "FAILED_PRECONDITION": errors.StorageUnavailable,
-    "DEADLINE_EXCEEDED": errors.StorageTimeout,
-    "UNAUTHENTICATED": errors.PermissionDenied,
-    "PERMISSION_DENIED": errors.PermissionDenied,
-    "UNIMPLEMENTED": errors.Unsupported,
-    "NOT_FOUND": errors.Unsupported,
-}
-"""gRPC's codes and our errors; all others carry an error of the driver in their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,108 +315,3 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(drop)
-
-
-# -- the export tree
-
-
-def find(
-    root: DriverClient,
-    address: Address,
-    kind: type[Client],
-    path: str | None,
-    *,
-    key: str = "driver",
-    what: str,
-) -> Client:
-    """Return the client of a driver in the export tree.
-
-    Args:
-        root: of the tree.
-        address: of the exporter.
-        kind: class of the client.
-        path: dotted names from the root on; None: the only one of this kind.
-        key: of the configuration that says ``path``.
-        what: how messages call such a driver.
-
-    Raises:
-        ConfigInvalid: there is none, or several; the text lists what there is.
-    """
-    tree = dict(_walk(root, ()))
-    if path is not None:
-        return _named(tree, address, kind, path, what)
-    # A `ref` of the exporter's is a second client with the uuid of the first.
-    found = {
-        client.uuid: (name, client)
-        for name, client in reversed(tree.items())
-        if isinstance(client, kind)
-    }
-    if len(found) == 1:
-        [(_, client)] = found.values()
-        return client
-    if found:
-        names = ", ".join(sorted(name for name, _ in found.values()))
-        raise errors.ConfigInvalid(
-            f"the exporter has {len(found)} {what}s ({names}); name one with `{key}:`"
-        )
-    for name, client in tree.items():
-        if _is_stub(client) and _stands_for(client, kind):
-            raise errors.ConfigInvalid(f"driver {name!r} {_why_stub(client, address)}")
-    raise errors.ConfigInvalid(f"the exporter has no {what}; it has {_listing(tree, address)}")
-
-
-def _named(
-    tree: dict[str, DriverClient], address: Address, kind: type[Client], path: str, what: str
-) -> Client:
-    client = tree.get(path)
-    if isinstance(client, kind):
-        return client
-    if client is None:
-        problem = f"the exporter has no driver {path!r}"
-    elif _is_stub(client):
-        problem = f"driver {path!r} {_why_stub(client, address)}"
-    else:
-        problem = f"driver {path!r} is no {what}, but {type(client).__name__}"
-    raise errors.ConfigInvalid(f"{problem}; it has {_listing(tree, address)}")
-
-
-def _walk(client: DriverClient, names: tuple[str, ...]) -> Iterator[tuple[str, DriverClient]]:
-    # No getattr here: a stub raises ImportError even for hasattr.
-    yield ".".join(names), client
-    for name, child in client.children.items():
-        yield from _walk(child, (*names, name))
-
-
-def _is_stub(client: DriverClient) -> bool:
-    return type(client) is StubDriverClient
-
-
-def _stands_for(stub: DriverClient, kind: type[DriverClient]) -> bool:
-    return bool(stub.labels[_CLIENT_LABEL] == f"{kind.__module__}.{kind.__name__}")
-
-
-def _why_stub(stub: DriverClient, address: Address) -> str:
-    wanted = stub.labels[_CLIENT_LABEL]
-    package = wanted.partition(".")[0]
-    if address.unsafe or any(fnmatchcase(wanted, pattern) for pattern in address.allow):
-        return f"needs {wanted}, which is not installed here"
-    return (
-        f"needs {wanted}, which {address.allowed_by} does not allow; "
-        f"add {package}.* to it, or {_ALLOWS_ALL}"
-    )
-
-
-def _listing(tree: dict[str, DriverClient], address: Address) -> str:
-    """Return the drivers of the tree, leaving out those that only hold others."""
-    leaves = [
-        f"{name or 'its root'} ({client.labels[_CLIENT_LABEL].rpartition('.')[2]}{_note(client, address)})"
-        for name, client in sorted(tree.items())
-        if not client.children
-    ]
-    return f"{', '.join(leaves[:_LISTED])}{', ...' if len(leaves) > _LISTED else ''}"
-
-
-def _note(client: DriverClient, address: Address) -> str:
-    if not _is_stub(client):
-        return ""
-    return ", not installed" if "not installed" in _why_stub(client, address) else ", not allowed"

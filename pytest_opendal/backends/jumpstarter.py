@@ -16,15 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_opendal import errors
 from pytest_opendal.backends import compat
 from pytest_opendal.backends.calm import calm
-from pytest_opendal.backends.exporters import (
-    BY_CODE,
-    Exporter,
-    code_and_details,
-    find,
-    one_line,
-)
+from pytest_opendal.backends.drivers import Link
 from pytest_opendal.backends.links import through
-from pytest_opendal.backends.local import explained
 from pytest_opendal.backends.protocol import LEASE, NO_CONDITIONS, NO_OPTIONS, PLACE
 from pytest_opendal.backends.repeating import repeated
 from pytest_opendal.kept import first_of
@@ -48,11 +41,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from pytest_opendal.backends.exporters import Exporter
     from pytest_opendal.backends.protocol import Conditions, Operation, Reader, WriteOptions
 
 T = TypeVar("T")
-
-DRIVER = "OpenDAL driver"
 
 # gRPC's own limit of a message is 4 MiB; the exporter sends 64 KiB at a time.
 _SEND_BYTES = 1 << 20
@@ -81,25 +73,27 @@ class JumpstarterBackend:
             retries: how often a call is repeated after a temporary failure of the storage there.
         """
         self._retries = retries
-        self._exporter = exporter
-        self._driver = driver
-        self._client: OpendalClient | None = None
-        self._connection = 0
+        self._link = Link(exporter, OpendalClient, driver, key="driver", what="OpenDAL driver")
+        self._met: OpendalClient | None = None
         self._capability = Capability()
         self.hierarchical = False
-        self.may_be_gone = False
         self._real: set[str] = set()
         """Directories there that were seen to be no links."""
 
     def __repr__(self) -> str:
-        return f"JumpstarterBackend({self._driver!r})"
+        return f"JumpstarterBackend({self._link.path!r})"
 
     @property
     def place(self) -> Mapping[str, str]:
         """Which exporter it is, of those that the settings may lead to, and by which lease."""
-        address = self._exporter.address
+        address = self._link.exporter.address
         known = {PLACE: address.name, LEASE: address.lease}
         return {key: value for key, value in known.items() if value}
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether the exporter broke off; `check` sees whether it is there again."""
+        return self._link.may_be_gone
 
     @property
     def replaces(self) -> bool:
@@ -110,25 +104,19 @@ class JumpstarterBackend:
 
     async def check(self) -> None:
         """Connect, or see whether the exporter that broke off is there again."""
-        await self._meet(again=self.may_be_gone)
+        await self._meet(await self._link.connect())
 
     async def _connected(self) -> OpendalClient:
-        # Another storage of the exporter may have connected anew.
-        if self._client is None or self._connection != self._exporter.connections:
-            return await self._meet(again=False)
-        return self._client
+        client = await self._link.client()
+        return client if client is self._met else await self._meet(client)
 
-    async def _meet(self, *, again: bool) -> OpendalClient:
-        exporter = self._exporter
-        root = await (exporter.connect_again(self._connection) if again else exporter.root())
-        client = find(root, exporter.address, OpendalClient, self._driver, what=DRIVER)
+    async def _meet(self, client: OpendalClient) -> OpendalClient:
         told = await client.call_async("capability")
         can = {name: value for name, value in told.items() if not _LOST.match(name)}
         self._capability = Capability.model_validate(can)
         # As with a storage of this host: services with directories walk them.
         self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
-        self._client, self._connection = client, exporter.connections
-        self.may_be_gone = False
+        self._met = client
         return client
 
     async def _call(self, method: str, *arguments: Any) -> Any:
@@ -333,13 +321,7 @@ class JumpstarterBackend:
 
     def explain(self, error: BaseException) -> tuple[type[errors.StorageError], str]:
         """Return which of our errors this is, and its reason."""
-        kind, reason = explained_by_exporter(error)
-        if self._client is not None and f"UUID('{self._client.uuid}')" in str(first_of(error)):
-            # Another process answers there, whose drivers have other ids.
-            kind, reason = errors.StorageUnavailable, "the exporter was started anew"
-        if kind is errors.StorageUnavailable and not isinstance(error, errors.StorageError):
-            self.may_be_gone = True
-        return kind, reason
+        return self._link.explain(error)
 
     def cause(self, error: BaseException) -> BaseException | None:
         """Return the error without what the exporter quotes of URLs."""
@@ -358,30 +340,19 @@ def _is_temporary(error: Exception) -> bool:
     )
 
 
-def explained_by_exporter(error: BaseException) -> tuple[type[errors.StorageError], str]:
-    """Return which of our errors an error of a driver's client is, and its reason."""
-    error = first_of(error)
-    if isinstance(error, errors.StorageError):
-        return type(error), str(error)
-    code, details = code_and_details(error)
-    kind = BY_CODE.get(code)
-    if kind is None:
-        return explained(OSError(details))
-    if kind is errors.StorageUnavailable:
-        return kind, f"the exporter broke off: {one_line(details)}"
-    return kind, f"{one_line(details)} (said by the exporter)"
+def flasher_link(exporter: Exporter, path: str | None) -> Link[Any]:
+    """Return the way to a flasher in the export tree; None: the only one."""
+    return Link(exporter, FlasherClientInterface, path, key="flasher", what="flasher")
 
 
-async def flasher(exporter: Exporter, path: str | None) -> FlasherClientInterface:
-    """Return the client of a flasher in the export tree; its transfers print no progress bars.
+async def flasher(link: Link[Any]) -> Any:
+    """Return the client of a flasher, a new one after its exporter broke off; it prints no progress bars.
 
     Raises:
-        ConfigInvalid: there is none, or several and no ``path``.
+        ConfigInvalid: there is none, or several and no path.
+        StorageUnavailable: the exporter cannot be reached.
     """
-    root = await exporter.root()
-    client = find(
-        root, exporter.address, FlasherClientInterface, path, key="flasher", what="flasher"
-    )
+    client = await (link.connect() if link.may_be_gone else link.client())
     client.resource_async = partial(_resource, client)
     return client
 

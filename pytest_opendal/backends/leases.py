@@ -205,7 +205,7 @@ async def _lease(
         acquisition_timeout=math.ceil(settings.acquisition_timeout) + 60,
         dial_timeout=config.leases.dial_timeout,
     )
-    lease.is_held = bool(held)
+    lease.is_held = held not in {"", of_shell}
     return lease
 
 

@@ -69,8 +69,10 @@ class Backend(Protocol):
     """Whether an append really appends."""
     at_once: bool
     """Calls may begin on any thread: what waits awaits `on_loop` first."""
-    may_be_gone: bool
-    """The other side broke off; `check` tells whether it is there again."""
+
+    @property
+    def may_be_gone(self) -> bool:
+        """The other side broke off; `check` tells whether it is there again."""
 
     @property
     def replaces(self) -> bool:
