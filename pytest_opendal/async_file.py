@@ -8,6 +8,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pytest_opendal.files import StorageFile
+from pytest_opendal.transfer import quiet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,26 +30,27 @@ class Blocking:
 
     def __init__(self, loop: LoopThread) -> None:
         self._loop = loop
+        self._method: object = None
         self._call: Call[Any] | None = None
-        self._is_cancelled = False
+        self._cancelled: object = None
+
+    def begin(self, method: object) -> None:
+        """Begin a method of the file; what it runs is of this method."""
+        self._method, self._call = method, None
 
     def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run one; after a cancellation it begins, so that it puts things right, and is cancelled."""
         call = self._loop.begin(coroutine)
         self._call = call
-        if self._is_cancelled:
+        if self._cancelled is self._method is not None:
             call.cancel()
         return call.result()
 
-    def cancel(self) -> None:
-        """Cancel what runs, and what follows until `resume`."""
-        self._is_cancelled = True
-        if self._call is not None:
+    def cancel(self, method: object) -> None:
+        """Cancel what this method runs, and will run."""
+        self._cancelled = method
+        if self._method is method and self._call is not None:
             self._call.cancel()
-
-    def resume(self) -> None:
-        """Begin another method of the file."""
-        self._is_cancelled = False
 
 
 def _awaitable(
@@ -60,9 +62,15 @@ def _awaitable(
     async def ask(self: AsyncFile, /, *arguments: P.args, **named: P.kwargs) -> T:
         # Not the function itself: readers and writers have their own.
         own: Callable[P, T] = getattr(self._file, method.__name__)
-        return await self._ask(partial(own, *arguments, **named))
+        call = partial(own, *map(_quiet, arguments), **named)
+        del arguments, named  # a URL in them may be signed, and tracebacks show locals
+        return await self._ask(call)
 
     return ask
+
+
+def _quiet(argument: Any) -> Any:
+    return quiet(argument) if isinstance(argument, str) else argument
 
 
 class AsyncFile:
@@ -151,12 +159,23 @@ class AsyncFile:
         return await self._calls.ask(self._on_thread(method))
 
     async def _on_thread(self, method: Callable[[], T]) -> T:
-        """Run a method that waits for the loop, which this runs on."""
-        self._blocking.resume()
-        running = asyncio.get_running_loop().run_in_executor(self._thread, method)
+        """Run a method that waits for the loop, which this runs on; another one waits for its end."""
+        if self._file.closed:  # and so is the thread
+            return await asyncio.to_thread(method)
+
+        def run() -> T:
+            self._blocking.begin(method)
+            return method()
+
+        submitted = self._thread.submit(run)
+        running = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            self._blocking.cancel()
-            await asyncio.wait([running])
+            if not submitted.cancel():
+                self._blocking.cancel(method)
+                await asyncio.wait([running])
             raise
+        finally:
+            if self._file.closed:
+                self._thread.shutdown(wait=False)

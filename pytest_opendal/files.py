@@ -7,7 +7,6 @@ exception inside ``with``, or a file that is never closed, publishes nothing, on
 from __future__ import annotations
 
 import io
-import tempfile
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -35,7 +34,6 @@ Run = "Callable[[Coroutine[Any, Any, Any]], Any]"
 # pytest then shows the line of the test, not these frames.
 __tracebackhide__ = True
 
-_SPOOL_BYTES = transfer.PART_BYTES
 _BUFFER_BYTES = 256 << 10
 
 
@@ -156,13 +154,16 @@ class _RawReader(io.RawIOBase):
     """Lets Python's own buffering and line reading work over a backend's reader."""
 
     def __init__(
-        self, storage: Operations, path: str, reader: Reader, run: Callable[..., Any]
+        self, storage: Operations, path: str, reader: Reader, size: int, run: Callable[..., Any]
     ) -> None:
         self._storage = storage
         self._path = path
         self._reader = reader
+        self._size = size
         self._run = run
         self._position = 0
+        self._is_behind_end = False
+        """Nothing can be read there; opendal 0.45 raises or panics."""
 
     def _ask(self, answer: Coroutine[Any, Any, Any]) -> Any:
         return self._run(self._storage.connection.ask("read", self._path, answer))
@@ -174,21 +175,42 @@ class _RawReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._is_behind_end:
+            return 0
         piece = self._ask(_awaited(self._reader.read, len(buffer)))
         buffer[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
 
     def seek(self, pos: int, whence: int = 0) -> int:
-        self._position = self._ask(_awaited(self._reader.seek, pos, whence))
-        return self._position
+        if whence == io.SEEK_END:
+            self._look_again()
+        wanted = pos + {io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence, 0)
+        if wanted < 0:
+            msg = f"negative position {wanted} in {self._path!r}"
+            raise ValueError(msg)
+        if wanted > self._size:
+            self._look_again()
+        self._is_behind_end = wanted > self._size
+        if not self._is_behind_end:
+            self._ask(_awaited(self._reader.seek, wanted))
+        self._position = wanted
+        return wanted
+
+    def _look_again(self) -> None:
+        """Open a file that has grown once more: opendal 0.45 would not read what is new."""
+        before, self._size = self._size, self._run(self._storage.length(self._path))
+        if self._size > before:
+            self._ask(_awaited(self._reader.close))
+            backend = self._storage.connection.backend
+            self._reader = self._ask(_awaited(backend.open, self._path))
 
     def tell(self) -> int:
         return self._position
 
     def readall(self) -> bytes:
         # Python's own asks for 8 KiB at a time.
-        rest = self._run(self._read_rest())
+        rest = b"" if self._is_behind_end else self._run(self._read_rest())
         self._position += len(rest)
         return bytes(rest)
 
@@ -220,12 +242,19 @@ class ReadingFile(StorageFile):
     """A file opened for reading."""
 
     def __init__(
-        self, storage: Operations, path: str, mode: Mode, reader: Reader, run: Callable[..., Any]
+        self,
+        storage: Operations,
+        path: str,
+        mode: Mode,
+        reader: Reader,
+        size: int,
+        run: Callable[..., Any],
     ) -> None:
         super().__init__(path, mode)
         self._run = run
         self._storage = storage
-        self._buffer = io.BufferedReader(_RawReader(storage, path, reader, run), _BUFFER_BYTES)
+        raw = _RawReader(storage, path, reader, size, run)
+        self._buffer = io.BufferedReader(raw, _BUFFER_BYTES)
         self._file: Any = self._decoded() if self._text else self._buffer
 
     def _decoded(self) -> io.TextIOWrapper:
@@ -254,15 +283,18 @@ class ReadingFile(StorageFile):
     def read_into_path(self, path: StrPath, operator: Any = None) -> None:
         self._settle()
         if operator is not None:
-            pieces = transfer.read_file(self._buffer)
-            self._run(transfer.write_operator(operator, str(path), pieces))
+            with transfer.spool() as content:
+                self._copy_to(content)
+                self._run(self._storage.write_elsewhere(self.path, content, operator, str(path)))
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with transfer.replacing(target) as part, part.open("wb") as writing:
-            while piece := self._buffer.read(transfer.CHUNK_BYTES):
-                writing.write(piece)
-        return
+            self._copy_to(writing)
+
+    def _copy_to(self, target: IO[bytes]) -> None:
+        while piece := self._buffer.read(transfer.CHUNK_BYTES):
+            target.write(piece)
 
     def _settle(self) -> None:
         """Bring the bytes to where the text is: it is decoded in pieces, ahead of what was read."""
@@ -300,7 +332,7 @@ class WritingFile(StorageFile):
         self._tracking = tracking
         self._options = options
         self._run = run
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        self._spool = transfer.spool()
         self._position = position
 
     @property
@@ -349,6 +381,7 @@ class WritingFile(StorageFile):
         self._position += self._spool.write(data)
 
     def write_from_path(self, path: StrPath, operator: Any = None) -> None:
+        path = transfer.quiet(path)
         source = self._storage.source(self.path, path, operator)
         while piece := self._run(_awaited(anext, source, b"")):
             self.write_bytes(piece)
@@ -362,12 +395,16 @@ async def open_file(
 ) -> StorageFile:
     """Open ``path``; for reading it must exist, for writing it counts as created from now on."""
     if mode[0] == "r":
-        resolved = await storage.require_file(path)
+        resolved, size = await storage.require_file(path)
         reader = await storage.connection.ask(
             "open", resolved, storage.connection.backend.open(resolved)
         )
-        return ReadingFile(storage, resolved, mode, reader, run)
+        return ReadingFile(storage, resolved, mode, reader, size, run)
     tracking = storage.opening_for_write(path, append=mode[0] == "a")
     resolved = await tracking.__aenter__()
-    position = await storage.length(resolved) if mode[0] == "a" else 0
+    try:
+        position = await storage.length(resolved) if mode[0] == "a" else 0
+    except BaseException as error:
+        await tracking.__aexit__(type(error), error, error.__traceback__)
+        raise
     return WritingFile(storage, resolved, mode, tracking, options, run, position)

@@ -18,7 +18,7 @@ from pytest_opendal.digests import (
     hash_stream,
 )
 from pytest_opendal.redacting import Redactor, refuse_pickle
-from pytest_opendal.transfer import quiet, shown
+from pytest_opendal.transfer import is_url, quiet, shown
 
 if TYPE_CHECKING:
     import os
@@ -132,8 +132,8 @@ class Flasher:
 
 
 def _refuse_missing(path: os.PathLike[str] | str) -> None:
-    if not str(path).startswith(("http://", "https://")) and not Path(path).is_file():
-        msg = f"no local file {str(path)!r} to flash; nothing was flashed"
+    if not is_url(path) and not Path(path).is_file():
+        msg = f"no local file {shown(path)!r} to flash; nothing was flashed"
         raise errors.NotFound(msg)
 
 

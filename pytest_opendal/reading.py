@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_CONDITIONS, Conditions
@@ -109,12 +109,13 @@ class Reading:
         rest = max(0, found.content_length - offset)
         return rest if size is None else min(size, rest)
 
-    async def require_file(self, path: StrPath) -> str:
-        """Return the resolved path of a file that exists."""
+    async def require_file(self, path: StrPath) -> tuple[str, int]:
+        """Return the resolved path and the size of a file that exists."""
         resolved = self._file(path, "open")
-        if (await self._require("open", resolved, path)).mode.is_dir():
+        found = await self._require("open", resolved, path)
+        if found.mode.is_dir():
             raise self.connection.error(errors.IsADirectory, "open", resolved, "is a directory")
-        return resolved
+        return resolved, found.content_length
 
     def stream(self, path: StrPath, offset: int = 0) -> AsyncGenerator[bytes]:
         """Yield a file's content in pieces, from ``offset`` bytes on."""
@@ -129,11 +130,20 @@ class Reading:
                 Path(dst).parent.mkdir(parents=True, exist_ok=True)
             await transfer.download(self.connection, resolved, Path(dst))
             return
-        async with (
-            aclosing(transfer.stream(self.connection, resolved)) as pieces,
-            self._explained("read", resolved, f"cannot write {str(dst)!r} of the other operator"),
+        # What breaks off in the middle leaves the other file as it was.
+        with transfer.spool() as content:
+            await transfer.hand_over(transfer.stream(self.connection, resolved), content.write)
+            await self.write_elsewhere(resolved, content, operator, str(dst))
+
+    async def write_elsewhere(
+        self, resolved: str, content: IO[bytes], operator: Any, path: str
+    ) -> None:
+        """Write what was read from a file to another operator."""
+        content.seek(0)
+        async with self._explained(
+            "read", resolved, f"cannot write {path!r} of the other operator"
         ):
-            await transfer.write_operator(operator, str(dst), pieces)
+            await transfer.write_operator(operator, path, content, self.timeout)
 
     @asynccontextmanager
     async def _explained(self, operation: str, resolved: str, what: str) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from weakref import WeakSet
@@ -97,7 +98,8 @@ class Storage:
         self._calls.end()
         forgotten = [file for file in self._writing if not file.closed]
         for file in (*forgotten, *self._reading):
-            file.discard()
+            with suppress(errors.StorageError):  # what was created is to be removed all the same
+                file.discard()
         self._closed = True
         return [file.path for file in forgotten]
 

@@ -7,9 +7,11 @@ import hashlib
 import http.client
 import itertools
 import os
+import re
 import shutil
 import socket
 import stat
+import tempfile
 import urllib.error
 import urllib.request
 from collections import deque
@@ -40,6 +42,8 @@ URL_THREAD = "pytest-opendal-url"
 _KERNEL_COPY_BYTES = 64 << 20
 _INLINE_BYTES = 64 << 10
 _PIECES_AHEAD = 3
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _numbers = itertools.count()
 
@@ -161,18 +165,31 @@ async def read_operator(operator: Any, path: str) -> AsyncGenerator[bytes]:
         await file.close()
 
 
-async def write_operator(operator: Any, path: str, pieces: AsyncIterator[bytes]) -> None:
-    """Write pieces to a file of another opendal operator; the first is read before it is touched."""
+async def write_operator(operator: Any, path: str, content: IO[bytes], seconds: float) -> None:
+    """Write an open local file to a file of another opendal operator.
+
+    Raises:
+        TimeoutError: one of its calls took longer than ``seconds``.
+    """
     target = _asynchronous(operator)
-    head = await anext(pieces, b"")
+
+    async def within(answer: Awaitable[T]) -> T:
+        async with asyncio.timeout(seconds):
+            return await answer
+
     if not target.capability().write_can_multi:
         # A stream fails past 256 KiB there, and one that is dropped ends the process (0.45).
-        await target.write(path, b"".join([head, *[piece async for piece in pieces]]))
+        await within(target.write(path, content.read()))
         return
-    file = await target.open(path, "wb")
-    async for piece in chain(head, pieces):
-        await file.write(piece)
-    await file.close()
+    file = await within(target.open(path, "wb"))
+    async for piece in read_file(content):
+        await within(file.write(piece))
+    await within(file.close())
+
+
+def spool() -> IO[bytes]:
+    """Return a file for what is complete before it goes elsewhere; a small one stays in memory."""
+    return tempfile.SpooledTemporaryFile(PART_BYTES)
 
 
 def _asynchronous(operator: Any) -> Any:
@@ -197,6 +214,9 @@ async def read_url(url: str, timeout: float) -> AsyncGenerator[bytes]:
 
 
 def _answer(url: str, timeout: float) -> Any:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        msg = f"{shown(url)!r} cannot be read: no user or password may be in it"
+        raise SourceUnavailable(msg)
     try:
         return urllib.request.urlopen(url, timeout=timeout)  # noqa: S310  # is_url() was asked
     except urllib.error.HTTPError as error:
@@ -205,8 +225,8 @@ def _answer(url: str, timeout: float) -> Any:
         problem = f"answers {error.code} {error.reason}"
     except urllib.error.URLError as error:
         kind, problem = SourceUnavailable, f"cannot be reached: {error.reason}"
-    except http.client.InvalidURL:
-        kind, problem = SourceUnavailable, "cannot be read: no user or password may be in it"
+    except (http.client.InvalidURL, ValueError):
+        kind, problem = SourceUnavailable, "cannot be read: it is no URL, or not quoted"
     # Out here, urllib's own errors, which hold the URL, are no context of ours.
     raise kind(f"{shown(url)!r} {Redactor().text(problem)}")
 
@@ -238,17 +258,21 @@ _BY_STATUS: dict[int, type[errors.StorageError]] = {
 
 def shown(source: StrPath) -> str:
     """Return a source for a message: a URL without its query and userinfo, which may be secrets."""
-    return public_url(str(source)) if is_url(source) else str(source)
+    return public_url(str(source)) if _has_scheme(source) else str(source)
 
 
 def quiet(source: StrPath) -> StrPath:
     """Return a source as tracebacks with locals may show it."""
-    return Url(source) if is_url(source) else source
+    return Url(source) if _has_scheme(source) else source
 
 
 def is_url(source: StrPath) -> bool:
     """Whether ``source`` is an http(s) URL and not a path."""
-    return isinstance(source, str) and source.startswith(("http://", "https://"))
+    return _has_scheme(source) and str(source).lower().startswith(("http://", "https://"))
+
+
+def _has_scheme(source: StrPath) -> bool:
+    return isinstance(source, str) and _SCHEME.match(source) is not None
 
 
 def source_pieces(source: StrPath, operator: Any, timeout: float) -> AsyncGenerator[bytes]:
@@ -257,11 +281,11 @@ def source_pieces(source: StrPath, operator: Any, timeout: float) -> AsyncGenera
         return read_url(str(source), timeout)
     if operator is not None:
         return read_operator(operator, str(source))
-    return _read_path(Path(source))
+    return _read_path(source)
 
 
-async def _read_path(path: Path) -> AsyncGenerator[bytes]:
-    with open_source(path) as file:
+async def _read_path(source: StrPath) -> AsyncGenerator[bytes]:
+    with open_source(source) as file:
         async for piece in read_file(file):
             yield piece
 
@@ -276,17 +300,23 @@ async def chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a name beside a local path to write to, which replaces it unless that fails.
+    """Yield a name beside a local file to write to, which replaces it unless that fails.
 
-    A device or a pipe is written to directly.
+    A device or a pipe is written to directly. A link stays, and permissions do.
     """
     if _is_special(target):
         yield target
         return
-    part = beside(target)
+    there = Path(os.path.realpath(target))
+    part = beside(there)
     try:
         yield part
-        part.replace(target)
+        copy_mode(there, part)
+        part.replace(there)
+    except OSError as error:
+        if error.filename in {part, str(part)}:
+            error.filename, error.filename2 = str(target), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -338,12 +368,17 @@ def would_empty(source: IO[bytes], target: Path) -> bool:
     return same and not can_replace(target)
 
 
-def open_source(path: Path) -> BufferedReader:
+def open_source(source: StrPath) -> BufferedReader:
     """Open a local source before anything is done to the storage.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
+        Unsupported: it is a URL of another scheme than http(s).
     """
+    if _has_scheme(source):
+        msg = f"{shown(source)!r} is neither a local path nor an http(s) URL; nothing was written"
+        raise errors.Unsupported(msg)
+    path = Path(source)
     try:
         return path.open("rb")
     except FileNotFoundError:

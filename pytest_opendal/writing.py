@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS, WriteOptions
 from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.loop import aside
 from pytest_opendal.paths import StrPath, is_directory, name_of
 from pytest_opendal.reading import Reading
 
@@ -85,7 +87,7 @@ class Writing(Reading):
     def _local(self, operation: str, resolved: str, source: StrPath) -> BufferedReader:
         """Open a local source before anything is done to the storage."""
         try:
-            file = transfer.open_source(Path(source))
+            file = transfer.open_source(source)
         except errors.StorageError as error:
             raise self.connection.error(type(error), operation, resolved, str(error)) from None
         target = self.connection.backend.local_path(resolved)
@@ -337,5 +339,5 @@ class Writing(Reading):
         file.seek(0)
         if found is None or not found.mode.is_file() or found.content_length != size:
             return False
-        mine = (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
-        return mine == await transfer.digest(self.connection, resolved, "sha256")
+        mine = await aside(partial(hashlib.file_digest, file, "sha256"), "pytest-opendal-hash")
+        return mine.hexdigest() == await transfer.digest(self.connection, resolved, "sha256")

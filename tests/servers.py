@@ -25,7 +25,7 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import opendal
 
@@ -219,6 +219,14 @@ def black_hole() -> Iterator[str]:
     """
     with socket.create_server((HOST, 0), backlog=128) as server:
         yield f"{HOST}:{server.getsockname()[1]}"
+
+
+def silent_operator(address: str) -> Any:
+    """Return an operator whose server never answers."""
+    import opendal
+
+    keys = {"bucket": "b", "region": "r", "access_key_id": "a", "secret_access_key": "b"}
+    return opendal.Operator("s3", endpoint=f"http://{address}", **keys)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pytest_opendal.async_file import AsyncFile
 from pytest_opendal.files import StorageFile
 
 import faults
+import servers
 from contract import Lab, lab_of
 
 if TYPE_CHECKING:
@@ -223,7 +224,67 @@ def test_a_file_that_is_never_closed_is_given_up_at_the_end(
     assert fs_lab.stranger.everything() == {}
 
 
+def test_a_file_that_is_closed_keeps_no_thread(fs_lab: Lab, run: Callable[..., Any]) -> None:
+    awaiting = AsyncStorage(fs_lab.open())
+    kept: list[AsyncFile] = []
+
+    async def use() -> None:
+        for _ in range(20):
+            async with awaiting.open("f", "wb") as file:
+                await file.write(b"x")
+            kept.append(file)
+        with pytest.raises(ValueError, match="closed"):
+            await file.write(b"x")
+        await file.close()
+
+    run(use)
+    deadline = time.monotonic() + 5
+    while names := [one.name for one in threading.enumerate() if "opendal-file" in one.name]:
+        assert time.monotonic() < deadline, names
+        time.sleep(0.01)
+
+
 # -- cancellation
+
+
+def test_a_task_that_is_cancelled_does_not_cancel_another_of_the_same_file(
+    fs_lab: Lab, stalling: Stalling
+) -> None:
+    awaiting = AsyncStorage(fs_lab.open())
+
+    async def use() -> None:
+        async with awaiting.open("f", "wb") as file:
+            first = asyncio.create_task(file.write_from_path(stalling.url))
+            await asyncio.to_thread(stalling.wait)
+            second = asyncio.create_task(file.write(b"more"))
+            await asyncio.sleep(0.05)
+            second.cancel()
+            await asyncio.wait([second])
+            assert second.cancelled()
+            assert not first.done()
+            first.cancel()
+            await asyncio.wait([first])
+            assert await file.write(b"end") == 3
+
+    asyncio.run(use())
+
+
+def test_a_file_is_cancelled_that_waits_for_another_operator(
+    fs_lab: Lab, run: Callable[..., Any]
+) -> None:
+    awaiting = AsyncStorage(fs_lab.open())
+
+    async def use() -> None:
+        await awaiting.write_bytes("f", b"x")
+        async with awaiting.open("f") as file:
+            with anyio.move_on_after(0.5):
+                await file.read_into_path("k", servers.silent_operator(address))
+            assert await file.tell() == 1
+
+    begun = time.monotonic()
+    with servers.black_hole() as address:
+        run(use)
+    assert time.monotonic() - begun < 10
 
 
 class Stalling:

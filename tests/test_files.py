@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,14 @@ import pytest
 
 from pytest_opendal import errors
 
+import servers
 from contract import IS_045
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pytest_opendal.files import StorageFile
+
     from contract import Lab
 
 
@@ -60,6 +66,109 @@ def _other(tmp_path: Path, name: str, content: bytes) -> Any:
     operator = opendal.Operator("fs", root=str(tmp_path / "op"))
     operator.write(name, content)
     return operator
+
+
+def test_behind_the_end_of_a_file_there_is_nothing(lab: Lab) -> None:
+    storage = lab.open()
+    storage.write_bytes("f", b"0123456789")
+    with storage.open("f") as file:
+        assert file.seek(100) == 100
+        assert file.read() == b""
+        assert file.read(3) == b""
+        assert file.readline() == b""
+        assert file.tell() == 100
+        assert file.seek(-3, 2) == 7
+        assert file.read() == b"789"
+        assert file.seek(4) == 4
+        assert file.seek(-2, 1) == 2
+        assert file.read(2) == b"23"
+
+
+def test_a_negative_position_is_refused_and_the_old_one_stays(lab: Lab) -> None:
+    storage = lab.open()
+    storage.write_bytes("f", b"0123456789")
+    with storage.open("f") as file:
+        assert file.read(2) == b"01"
+        for arguments in ((-3,), (-20, 1), (-20, 2)):
+            with pytest.raises(ValueError, match="negative position -"):
+                file.seek(*arguments)
+        assert file.tell() == 2
+        assert file.read(2) == b"23"
+
+
+def test_what_has_grown_since_it_was_opened_can_be_read(fs_lab: Lab) -> None:
+    """A device goes on with its log."""
+    storage = fs_lab.open()
+    storage.write_bytes("log", b"one")
+    with storage.open("log") as file:
+        assert file.seek(5) == 5
+        assert file.read() == b""
+        fs_lab.stranger.write("log", b"one, two")
+        assert file.seek(5) == 5
+        assert file.read() == b"two"
+
+
+@pytest.mark.parametrize("of", ["storage", "file"])
+def test_another_operator_that_falls_silent_costs_one_timeout(fs_lab: Lab, of: str) -> None:
+    storage = fs_lab.open(timeout=1)
+    storage.write_bytes("f", b"x")
+    begun = time.monotonic()
+    with servers.black_hole() as address, storage.open("f") as file:
+        operator = servers.silent_operator(address)
+        with pytest.raises(errors.StorageTimeout, match="read 'f': cannot write 'k' of the other"):
+            if of == "storage":
+                storage.read_into_path("f", "k", operator)
+            else:
+                file.read_into_path("k", operator)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_download_that_breaks_off_leaves_the_file_of_the_other_operator(
+    fs_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fs_lab.open()
+    storage.write_bytes("f", b"x")
+    other = _other(tmp_path, "f", b"old")
+
+    async def breaks_off(*_: object) -> AsyncIterator[bytes]:
+        yield bytes(9 << 20)
+        raise errors.StorageUnavailable("broke off")
+
+    monkeypatch.setattr("pytest_opendal.transfer.stream", breaks_off)
+    with pytest.raises(errors.StorageUnavailable):
+        storage.read_into_path("f", "f", other)
+    assert other.read("f") == b"old"
+
+
+def test_a_file_that_cannot_be_closed_does_not_keep_the_cleanup_from_its_work(
+    fs_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = fs_lab.hold()
+    held.storage.write_bytes("f", b"x")
+    file = held.storage.open("f")
+    discard = type(file).discard
+
+    def fails(one: StorageFile) -> None:
+        discard(one)
+        raise errors.StorageTimeout("no answer")
+
+    monkeypatch.setattr(type(file), "discard", fails)
+    fs_lab.end(held)
+    assert fs_lab.stranger.everything() == {}
+
+
+def test_an_append_that_cannot_begin_leaves_no_note(
+    fs_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fs_lab.open()
+
+    async def fails(*_: object) -> int:
+        raise errors.PermissionDenied("refused")
+
+    monkeypatch.setattr("pytest_opendal.core.Operations.length", fails)
+    with pytest.raises(errors.PermissionDenied):
+        storage.open("f", "ab")
+    assert storage.get_created_resources() == set()
 
 
 def test_an_argument_that_python_s_open_has(fs_lab: Lab) -> None:

@@ -97,9 +97,30 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     transfer.copy_mode(tmp_path / "missing", tmp_path / "part")
 
 
+def test_a_link_stays_and_leads_to_the_new_content(tmp_path: Path) -> None:
+    target, link = tmp_path / "there", tmp_path / "link"
+    target.touch(mode=0o600)
+    link.symlink_to("there")
+    with transfer.replacing(link) as part:
+        part.write_bytes(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_target_that_cannot_be_written_is_named_itself(tmp_path: Path) -> None:
+    target = tmp_path / "missing" / "f"
+    with pytest.raises(FileNotFoundError) as caught, transfer.replacing(target) as part:
+        part.write_bytes(b"x")
+    assert caught.value.filename == str(target)
+    assert "part" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ("HTTP://h/f?sig=SIGNED", "http://h/f"),
+        ("ftp://h/f?sig=SIGNED", "ftp://h/f"),
         ("http://h/f?sig=SIGNED", "http://h/f"),
         ("https://user:SIGNED@h:1/f#SIGNED", "https://h:1/f"),
         ("dir/f?x", "dir/f?x"),
@@ -118,6 +139,33 @@ def test_a_source_that_cannot_be_read(
 ) -> None:
     with pytest.raises(kind, match="nothing was written"):
         transfer.open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("source", ["ftp://h/f?sig=SIGNED", "s3://key:SIGNED@bucket/f"])
+def test_a_url_of_another_scheme_is_no_path(source: str) -> None:
+    with pytest.raises(errors.Unsupported, match="neither a local path nor an http") as caught:
+        transfer.open_source(source)
+    assert "SIGNED" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "flaw"),
+    [
+        ("http://127.0.0.1:9/ä?sig=SIGNED", "it is no URL, or not quoted"),
+        ("http://127.0.0.1:9/a b?sig=SIGNED", "it is no URL, or not quoted"),
+        ("http://127.0.0.1:x/?sig=SIGNED", "it is no URL, or not quoted"),
+        ("http://user:SIGNED@127.0.0.1:9/", "no user or password may be in it"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_for_says_why(url: str, flaw: str) -> None:
+    async def read() -> None:
+        async with aclosing(transfer.read_url(url, 5)) as pieces:
+            await anext(pieces)
+
+    with pytest.raises(transfer.SourceUnavailable, match=flaw) as caught:
+        asyncio.run(read())
+    assert "SIGNED" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_chain_begins_with_the_head() -> None:
