@@ -64,6 +64,10 @@ class Hooks:
     """Shows the user how far a transfer is."""
 
 
+class UnclosedFileWarning(UserWarning):
+    """A test forgot to close a file; pytest does not show a ``ResourceWarning`` unless it is told to."""
+
+
 class BrokenStorage(Exception):
     """A storage that did not answer its first call in this process; the text says why."""
 
@@ -108,7 +112,7 @@ class Held:
         """Warn of forgotten files; last of all, since a warning may be an error."""
         for path in self.forgotten:
             text = f"{self.storage.name}: {path!r} was opened for writing and never closed"
-            warnings.warn(ResourceWarning(f"{text}; nothing of it was published"), stacklevel=2)
+            warnings.warn(UnclosedFileWarning(f"{text}; nothing of it was published"), stacklevel=2)
 
 
 @dataclass(slots=True, repr=False)

@@ -20,6 +20,7 @@ import pytest
 from pytest_opendal import AsyncStorage, Storage, errors
 from pytest_opendal.async_file import AsyncFile
 from pytest_opendal.files import StorageFile
+from pytest_opendal.run import UnclosedFileWarning
 
 import faults
 import servers
@@ -219,7 +220,7 @@ def test_a_file_that_is_never_closed_is_given_up_at_the_end(
         await file.write(b"half")
 
     run(use)
-    with pytest.warns(ResourceWarning, match="'f' was opened for writing and never closed"):
+    with pytest.warns(UnclosedFileWarning, match="'f' was opened for writing and never closed"):
         fs_lab.end(held)
     assert fs_lab.stranger.everything() == {}
 

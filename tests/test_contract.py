@@ -19,6 +19,7 @@ import opendal
 import pytest
 
 from pytest_opendal import errors
+from pytest_opendal.run import UnclosedFileWarning
 
 from contract import IS_045, KINDS, OPENDAL
 
@@ -420,7 +421,7 @@ def test_a_file_that_is_never_closed_publishes_nothing(lab: Lab, mode: str) -> N
     for name in ("fresh", "theirs"):
         held.storage.open(name, mode).write(LARGE)  # type: ignore[arg-type]
     before = lab.stranger.read("theirs")
-    with pytest.warns(ResourceWarning, match="never closed"):
+    with pytest.warns(UnclosedFileWarning, match="never closed"):
         lab.end(held)
     assert before == b"theirs"
     assert not any(path.endswith("fresh") for path in lab.stranger.everything())
@@ -654,6 +655,7 @@ def test_stat_and_exists_of_a_directory(lab: Lab, storage: Storage, made: str, p
 
 def test_the_root_exists(lab: Lab, storage: Storage) -> None:
     lab.need("list")
+    assert lab.open(isolation="test").exists("/")
     storage.write_bytes("f", b"x")
     assert storage.exists("/")
     assert storage.stat("").mode.is_dir()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal import errors
+from pytest_opendal.run import UnclosedFileWarning
 
 import servers
 from contract import IS_045
@@ -294,7 +295,7 @@ def test_the_storage_closes_what_a_test_forgot(fs_lab: Lab) -> None:
     reading.read(1)
     writing = held.storage.open("g", "wb")
     writing.write(b"x")
-    with pytest.warns(ResourceWarning, match="'g' was opened for writing and never closed"):
+    with pytest.warns(UnclosedFileWarning, match="'g' was opened for writing and never closed"):
         fs_lab.end(held)
     assert reading.closed
     assert writing.closed

@@ -175,6 +175,20 @@ def test_without_an_exporter_it_says_where_one_may_be(
     result = suite.run()
     result.assert_outcomes(errors=1)
     assert "opendal_flasher: JUMPSTARTER_HOST is not set" in output(result)
+    assert "During handling" not in output(result)
+
+
+def test_tests_without_a_flasher_go_on(
+    suite: Suite, plugin_args: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = exporters.exporter_file(
+        tmp_path / "board.yaml", {"storage": exporters.opendal(tmp_path / "root")}
+    )
+    suite.several("dut", dut={"jumpstarter": {"exporter_config": str(file)}})
+    suite.write(test_it=f"{TESTS}\ndef test_it(opendal):\n    opendal.write_bytes('f', b'x')")
+    result = suite.run(*plugin_args)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["opendal_flasher: the exporter has no flasher; it has storage *"])
 
 
 def test_an_exporter_that_never_gets_ready_costs_one_timeout(

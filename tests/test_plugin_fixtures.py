@@ -25,8 +25,9 @@ def test_each_test_runs_once_per_storage(suite: Suite, plugin_args: tuple[str, .
         test_it="""
         import pytest
 
-        def test_plain(opendal, request):
-            assert request.node.callspec.id == opendal.name
+        def test_plain(opendal, opendal_factory, request):
+            assert request.node.callspec.id == opendal.name == opendal_factory().name
+            assert opendal_factory("third").name == "third"
 
         @pytest.mark.parametrize("size", [1, 2])
         def test_with_parameters(size, opendal): pass
