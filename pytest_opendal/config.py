@@ -24,7 +24,15 @@ from pytest_opendal.settings import (
     StorageSettings,
     validated,
 )
-from pytest_opendal.words import Isolation, OnExisting, Retention, did_you_mean, kind_of, nearest
+from pytest_opendal.words import (
+    Isolation,
+    OnExisting,
+    Retention,
+    did_you_mean,
+    is_utf8,
+    kind_of,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from pytest_opendal.backends.known import ServiceProblem
@@ -132,7 +140,14 @@ def _as_variable(prefix: str) -> Callable[[Key], str]:
 
 
 def embedded(root: Path) -> Lab:
-    """Return the lab of a run without configuration: files in a directory that is all ours."""
+    """Return the lab of a run without configuration: files in a directory that is all ours.
+
+    Raises:
+        ConfigInvalid: OpenDAL cannot take the name of the directory.
+    """
+    if not is_utf8(os.fspath(root)):
+        msg = f"the embedded storage: {os.fspath(root)!r} is no UTF-8 text; name another --basetemp"
+        raise ConfigInvalid(msg)
     settings = StorageSettings(
         name="default",
         scheme="fs",
@@ -185,7 +200,9 @@ class _Reader:
             return None
         self._check_service(entry, found.key)
         self._check_root(entry, found.key)
-        return entry.settings(found.name, self.base)
+        # The directory of the file may have a name that is no text.
+        fields = entry.fields_of(found.name, self.base)
+        return validated(StorageSettings, fields, self.document, found.key)
 
     def _check_service(self, entry: StorageEntry, key: Key) -> None:
         if self.check_service is None or entry.scheme is None:

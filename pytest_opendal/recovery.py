@@ -11,6 +11,7 @@ from pytest_opendal.cleanup import Outcome, reason_to_keep
 from pytest_opendal.report import Leftover, Reason, TestNote
 from pytest_opendal.run import info_of
 from pytest_opendal.settings import StorageSettings
+from pytest_opendal.words import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -164,7 +165,7 @@ def identity_of(opened: Opened) -> dict[str, str]:
 
 
 def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
-    if scheme != "fs" or not root:
+    if scheme != "fs" or not root or not is_utf8(root):
         return None
     return StorageSettings(name=name, scheme="fs", kwargs={"root": root})
 

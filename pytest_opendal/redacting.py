@@ -122,9 +122,11 @@ def _forms(secret: str) -> Iterator[str]:
     """Yield how a secret may be spelled in what others say."""
     if len(secret) >= _SHORTEST:
         plain = unquote(secret)
-        yield from (secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain))
+        # What cannot be encoded is refused elsewhere; here it must not keep others from being cut out.
+        raw = plain.encode("utf-8", "surrogatepass")
+        yield from (secret, plain, quote(raw), quote(raw, safe=""), quote_plus(raw))
         yield json.dumps(secret)[1:-1]
-        yield b64encode(secret.encode("utf-8", "surrogateescape")).decode()
+        yield b64encode(secret.encode("utf-8", "surrogatepass")).decode()
 
 
 def without_login(address: str) -> str:

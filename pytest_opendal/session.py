@@ -98,7 +98,10 @@ class Session:
             )
             if factory is None:
                 self._exit(ConfigInvalid(_NO_EMBEDDED))
-            self._labs.embed(factory.mktemp("pytest-opendal"))
+            try:
+                self._labs.embed(factory.mktemp("pytest-opendal"))
+            except ConfigInvalid as error:
+                self._exit(error)
         assert self._labs.main is not None
         return self._labs.main
 

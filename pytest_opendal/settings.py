@@ -28,7 +28,14 @@ from pytest_opendal import places
 from pytest_opendal.document import Document, Key, descend
 from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.redacting import refuse_pickle
-from pytest_opendal.words import Isolation, OnExisting, Retention, did_you_mean, kind_of
+from pytest_opendal.words import (
+    Isolation,
+    OnExisting,
+    Retention,
+    did_you_mean,
+    is_utf8,
+    kind_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 _NO_COUNT = "is no whole number; write one such as 16"
+_NO_UTF8 = "is no UTF-8 text; OpenDAL takes no other"
 _MOST_SECONDS = 1e10
 _UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -123,6 +131,12 @@ def _scalar_text(value: object) -> object:
     raise _wrong(problem)
 
 
+def _utf8(value: str) -> str:
+    if not is_utf8(value):
+        raise _wrong(_NO_UTF8)
+    return value
+
+
 def _lower_keys(value: object) -> object:
     """Spell keys as the services' documentation does; OpenDAL does not care for their case."""
     if not isinstance(value, Mapping):
@@ -193,7 +207,7 @@ Globs = Annotated[
     WithJsonSchema(_GLOBS_SCHEMA),
 ]
 Kwargs = Annotated[
-    dict[str, Annotated[str, BeforeValidator(_scalar_text)]],
+    dict[str, Annotated[str, BeforeValidator(_scalar_text), AfterValidator(_utf8)]],
     BeforeValidator(_lower_keys),
     AfterValidator(Secrets),
     WithJsonSchema(_KWARGS_SCHEMA),
@@ -420,14 +434,14 @@ class StorageEntry(_StorageKeys):
             raise _wrong(problem, "retention")
         return self
 
-    def settings(self, name: str, base: Path) -> StorageSettings:
-        """Return the settings of the storage ``name``; relative paths are below ``base``."""
+    def fields_of(self, name: str, base: Path) -> dict[str, Any]:
+        """Return the fields of the storage ``name``, to be validated; relative paths are below ``base``."""
         fields = {key: getattr(self, key) for key in _StorageKeys.model_fields}
         fields["kwargs"] = places.absolute_kwargs(self.scheme or "", self.kwargs, base)
         if self.jumpstarter is not None:
             fields["jumpstarter"] = _absolute_exporter(self.jumpstarter, base)
         retention = self.retention or self._retention_of_driver()
-        return StorageSettings(name=name, retention=retention, **fields)
+        return fields | {"name": name, "retention": retention}
 
     def _retention_of_driver(self) -> Retention:
         return "none" if self.remove_created_on_close else "all"
@@ -509,6 +523,7 @@ _BY_TYPE = {
     "int_type": _NO_COUNT,
     "int_parsing": _NO_COUNT,
     "int_from_float": _NO_COUNT,
+    "string_unicode": _NO_UTF8,
     "string_too_short": "is empty; give a value or leave the key out",
 }
 _WANTED = {

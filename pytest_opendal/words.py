@@ -25,6 +25,15 @@ def printable(text: str) -> str:
     )
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be encoded; a name or a variable of the system may hold any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(word: str, known: Collection[str]) -> str:
     """Return the known word that an unknown one is nearly, ``""`` when there is none."""
     import difflib

@@ -343,6 +343,11 @@ MISTAKES = [
         "scheme: s3\nkwargs: {bucket: b, Bucket: c}\n",
         "2: kwargs: holds a key twice, in capital and in small letters; keep one",
     ),
+    (
+        'scheme: s3\nkwargs: {bucket: "\\uD800"}\n',
+        "2: kwargs.bucket: is no UTF-8 text; OpenDAL takes no other",
+    ),
+    ('scheme: "\\uD800"\n', "1: scheme: is no UTF-8 text; OpenDAL takes no other"),
     ("scheme: s4\n", "1: scheme: 's4' is no service; did you mean 's3'?"),
     (
         "scheme: s3\nkwargs:\n  buckett: b\n",
@@ -475,6 +480,16 @@ def test_a_mistake_names_file_line_key_what_is_wrong_and_what_would_be_right(
     assert _error(text) == f"lab.yaml:{message}"
 
 
+def test_a_root_below_a_directory_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "roo\udcfft"
+    directory.mkdir()
+    (directory / "lab.yaml").write_text("scheme: fs\nkwargs: {root: a}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        config.load(directory / "lab.yaml", {})
+    problem = "2: kwargs.root: is no UTF-8 text; OpenDAL takes no other"
+    assert str(caught.value) == f"{directory}/lab.yaml:{problem}"
+
+
 class TestSecrets:
     """Values of ``kwargs`` appear nowhere."""
 
@@ -515,6 +530,12 @@ class TestSecrets:
         assert "lab.yaml" in shown
         assert "hunter2" not in shown
         assert SECRET not in shown
+
+    def test_a_variable_that_is_no_text_is_refused_unseen(self) -> None:
+        text = 'scheme: s3\nkwargs: {secret_access_key: "${env:LAB_SECRET}"}\n'
+        assert _error(text, LAB_SECRET=f"{SECRET}\udcff") == (
+            "lab.yaml:2: kwargs.secret_access_key: is no UTF-8 text; OpenDAL takes no other"
+        )
 
     def test_identity_and_location_hold_no_credential(self) -> None:
         storage = StorageSettings(

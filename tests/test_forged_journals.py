@@ -198,6 +198,15 @@ def test_a_header_that_no_run_would_write_is_not_acted_upon(
     died.check()
 
 
+@pytest.mark.parametrize("root", ["\ud800", "\0", "relative", ""])
+def test_a_root_that_is_none_is_no_storage(died: Died, root: str) -> None:
+    text = json.dumps(died.lines()).replace(json.dumps(str(died.root)), json.dumps(root))
+    died.write(json.loads(text))
+    _, (reaped,) = died.reap()
+    assert (reaped.removed, reaped.failed) == ((), len(reaped.left))
+    died.check()
+
+
 _STRANGE = st.one_of(
     st.none(),
     st.booleans(),

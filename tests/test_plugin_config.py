@@ -366,6 +366,15 @@ def test_wrong_configuration_of_a_conftest_ends_the_run(
     assert "INTERNALERROR" not in output(result)
 
 
+def test_an_embedded_storage_whose_directory_is_no_text_ends_the_run(suite: Suite) -> None:
+    suite.write(test_it=TEST)
+    base = suite.pytester.path / "bas\udcff"
+    result = suite.run(f"--basetemp={base}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "is no UTF-8 text; name another --basetemp" in output(result)
+    assert "Traceback" not in output(result)
+
+
 def test_configurations_of_a_conftest_may_differ(
     suite: Suite, plugin_args: tuple[str, ...]
 ) -> None:

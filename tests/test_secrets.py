@@ -23,6 +23,7 @@ from pytest_opendal.config import from_mapping
 from pytest_opendal.errors import StorageError
 from pytest_opendal.models import PresignedRequest
 from pytest_opendal.process import Process
+from pytest_opendal.redacting import Redactor
 from pytest_opendal.run import Hooks, Run
 from pytest_opendal.settings import StorageSettings
 
@@ -426,6 +427,12 @@ def test_copies_of_a_configuration_hide_as_much() -> None:
     assert all("access_key_id" in repr(one) for one in copies)
     plain = StorageSettings(name="a", scheme="fs", kwargs={"root": "/x"})
     assert pickle.loads(pickle.dumps(plain)) == plain  # noqa: S301
+
+
+def test_secrets_that_cannot_be_encoded_are_cut_out_like_others() -> None:
+    secrets = [f"{SECRET}\udcff", f"{SECRET}\ud800", f"other-{SECRET}"]
+    redactor = Redactor(dict(zip(("password", "token", "key"), secrets, strict=True)))
+    assert redactor.text(" ".join(secrets)) == "*** *** ***"
 
 
 @pytest.mark.parametrize("claim", ["== 'https://h/x'", "in 'x'", "is None", "!= url", "< ''"])
