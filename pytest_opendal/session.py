@@ -18,7 +18,7 @@ from pytest_opendal.redacting import Url
 from pytest_opendal.reporting import Reporting
 from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.screen import Screen, removal_warnings
-from pytest_opendal.settings import StorageSettings
+from pytest_opendal.settings import Secrets, StorageSettings
 from pytest_opendal.storage import Storage
 
 if TYPE_CHECKING:
@@ -270,9 +270,9 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
-        """Explain what is claimed of a signed URL by its repr alone: a comparison would show its query."""
-        signed = isinstance(left, Url) or isinstance(right, Url)
-        return [f"{left!r} {op} {right!r}"] if signed else None
+        """Explain claims about signed URLs and arguments by reprs alone: a comparison would show more."""
+        hides = isinstance(left, Url | Secrets) or isinstance(right, Url | Secrets)
+        return [f"{_hidden(left)} {op} {_hidden(right)}"] if hides else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -467,6 +467,11 @@ class Session:
             *removal_warnings(lab),
             *told,
         ]
+
+
+def _hidden(value: object) -> str:
+    """Return a repr; what arguments are compared with may hold the same credentials."""
+    return repr(Secrets(value) if isinstance(value, dict) else value)
 
 
 def _attempt(item: pytest.Item) -> Attempt:

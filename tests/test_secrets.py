@@ -456,6 +456,29 @@ def test_a_claim_about_a_signed_url_shows_no_query(suite: Suite, claim: str) -> 
     assert SECRET not in text
 
 
+@pytest.mark.parametrize("claim", ["== {}", "!= dict(kwargs)", "== [kwargs]", "<= 5", "is None"])
+def test_a_claim_about_arguments_shows_their_keys_only(suite: Suite, claim: str) -> None:
+    """Pytest compares plain copies of mappings."""
+    suite.lab(scheme="s3", kwargs={"bucket": "b", "region": "r", "access_key_id": SECRET})
+    suite.write(
+        test_it=f"""
+        def test_it(opendal_config):
+            kwargs = opendal_config.storages["lab"].kwargs
+            assert kwargs {claim}
+
+        def test_nested(opendal_config):
+            kwargs = opendal_config.storages["lab"].kwargs
+            assert {{"a": kwargs}} == {{"a": 5, "b": kwargs}}
+            assert [kwargs] == [5]
+        """
+    )
+    result = suite.run("-vv", "-l")
+    result.assert_outcomes(failed=2)
+    text = output(result)
+    assert "'access_key_id': ..." in text
+    assert SECRET not in text
+
+
 def test_the_text_of_a_signed_url_hides_its_query_in_reprs() -> None:
     url = PresignedRequest(url=f"https://h/x?sig={SECRET}", method="GET", headers={}).url
     assert repr(url) == "'https://h/x?...'"
