@@ -76,8 +76,12 @@ def _capability_problem(marker: pytest.Mark) -> str:
     if marker.kwargs or not marker.args:
         return 'takes names only; write them like "presign_read"'
     for name in marker.args:
+        if not isinstance(name, str):
+            return (
+                f'takes names only, and was given {kind_of(name)}; write them like "copy", "rename"'
+            )
         if name not in Capability.model_fields:
-            return f"{name!r} is no capability; {did_you_mean(str(name), Capability.model_fields)}"
+            return f"{name!r} is no capability; {did_you_mean(name, Capability.model_fields)}"
     return ""
 
 

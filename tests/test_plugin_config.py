@@ -209,6 +209,9 @@ def test_tests_are_checked_against_the_configuration_that_their_conftest_gives(
         ("opendal(on_existing='x')", "*on_existing: 'x' is not 'created', *"),
         ("opendal_capability('presign_raed')", "*'presign_raed' is no capability; did you mean *"),
         ("opendal_capability()", "*opendal_capability: takes names only; *"),
+        ("opendal_capability(['rename'])", "*: takes names only, and was given a list; *"),
+        ("opendal_capability({'rename': 1})", "*: takes names only, and was given a mapping; *"),
+        ("opendal_capability(5)", "*: takes names only, and was given a int; *"),
         ("opendal_capability(read=True)", "*opendal_capability: takes names only; *"),
     ],
 )
