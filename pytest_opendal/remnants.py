@@ -60,13 +60,19 @@ def private_directory() -> Path:
     """Return the place for journals when pytest's cache is off, in the system's temp directory.
 
     Raises:
-        ConfigInvalid: somebody else has put something there.
+        ConfigInvalid: something else is there, or it cannot be made.
     """
     place = _private_place()
-    place.mkdir(mode=0o700, exist_ok=True)
-    if not _is_private(place):
-        remedy = "remove it, or set the ini key opendal_journal_dir"
-        raise errors.ConfigInvalid(f"{place}: is not a private directory of this user; {remedy}")
+    elsewhere = "set TMPDIR, or for pytest the ini key opendal_journal_dir"
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        if not (place.is_dir() and _is_private(place)):
+            problem = f"is not a private directory of this user; remove it, or {elsewhere}"
+            raise errors.ConfigInvalid(f"{place}: {problem}") from None
+    except OSError as error:
+        problem = f"cannot be made: {error.strerror}; {elsewhere}"
+        raise errors.ConfigInvalid(f"{place}: {problem}") from None
     return place
 
 

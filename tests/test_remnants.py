@@ -218,3 +218,33 @@ def test_the_private_directory_of_somebody_else_is_not_looked_into(
     assert remnants.private_places() == [place]
     place.chmod(0o755)
     assert remnants.private_places() == []
+
+
+@pytest.mark.parametrize("kind", ["file", "directory of all", "link"])
+def test_what_is_no_private_directory_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = tmp_path / f"pytest-opendal-{os.getuid()}"
+    if kind == "file":
+        place.touch(mode=0o600)
+    elif kind == "link":
+        place.symlink_to(tmp_path)
+    else:
+        place.mkdir()
+        place.chmod(0o755)
+    with pytest.raises(ConfigInvalid) as caught:
+        remnants.private_directory()
+    assert str(caught.value) == (
+        f"{place}: is not a private directory of this user; remove it, or set TMPDIR, "
+        "or for pytest the ini key opendal_journal_dir"
+    )
+
+
+def test_a_private_directory_that_cannot_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    with pytest.raises(ConfigInvalid, match="cannot be made: Not a directory; set TMPDIR, or for"):
+        remnants.private_directory()
