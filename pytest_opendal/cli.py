@@ -11,7 +11,7 @@ import click
 
 from pytest_opendal import config, jsonreport, options, sheet, starter
 from pytest_opendal.backends import known
-from pytest_opendal.errors import StorageError
+from pytest_opendal.errors import ConfigInvalid
 from pytest_opendal.probe import probe
 from pytest_opendal.process import Process
 from pytest_opendal.reap_command import reap
@@ -20,7 +20,7 @@ from pytest_opendal.run import Hooks, Run
 
 if TYPE_CHECKING:
     from pytest_opendal.probe import Probe
-    from pytest_opendal.settings import Lab, StorageSettings
+    from pytest_opendal.settings import StorageSettings
 
 
 @click.group(
@@ -98,7 +98,7 @@ def _seconds(
 ) -> float | None:
     try:
         return None if value is None else options.seconds("--timeout", value)
-    except StorageError as error:
+    except ConfigInvalid as error:
         raise click.UsageError(str(error)) from None
 
 
@@ -128,9 +128,12 @@ def check(file: Path, names: tuple[str, ...], timeout: float | None, no_write: b
       pytest-opendal check lab.yaml --storage results --timeout 5
       pytest-opendal check exporter.yaml --no-write
     """
-    lab = _load(file)
-    chosen = [_storage(lab, name) for name in names or lab.storages]
-    run = Run(Process.new(), private_directory(), Hooks(tell=_tell))
+    try:
+        lab = config.load(file, os.environ, known.check_service)
+        chosen = [lab.storage(name) for name in dict.fromkeys(names or lab.storages)]
+        run = Run(Process.new(), private_directory(), Hooks(tell=_tell))
+    except ConfigInvalid as error:
+        raise click.ClickException(str(error)) from None
     try:
         probes = {one.name: _checked(run, one, timeout, no_write) for one in chosen}
     except KeyboardInterrupt:
@@ -142,20 +145,6 @@ def check(file: Path, names: tuple[str, ...], timeout: float | None, no_write: b
     _print_capabilities(probes)
     if any(one.problem for one in probes.values()):
         raise SystemExit(1)
-
-
-def _load(file: Path) -> Lab:
-    try:
-        return config.load(file, os.environ, known.check_service)
-    except StorageError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _storage(lab: Lab, name: str) -> StorageSettings:
-    try:
-        return lab.storage(name)
-    except StorageError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _tell(text: str) -> None:

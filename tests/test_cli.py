@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +18,6 @@ from pytest_opendal.cli import main
 import servers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 
@@ -83,6 +83,24 @@ def test_check_tries_the_storages_that_are_named(tmp_path: Path) -> None:
     assert "two (memory" in result.output
     assert "one (memory" not in result.output
     assert re.search(r"^  stat [\d.]+ ms \(median of 5\)$", result.output, re.MULTILINE)
+
+
+def test_check_tries_a_storage_once_that_is_named_twice(tmp_path: Path) -> None:
+    with servers.refused() as address:
+        text = f'scheme: webdav\nkwargs: {{endpoint: "http://{address}"}}\n'
+        result = _check(tmp_path, text, "-s", "default", "-s", "default")
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.count("default: connect: connection refused") == 1
+
+
+def test_check_explains_where_it_cannot_keep_its_journal(tmp_path: Path) -> None:
+    place = Path(tempfile.gettempdir(), f"pytest-opendal-{os.getuid()}")
+    place.touch()
+    result = _check(tmp_path, "scheme: memory\n")
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert f"Error: {place}: is not a private directory of this user; remove it, or set" in (
+        result.output
+    )
 
 
 def test_check_refuses_a_storage_that_is_not_there(tmp_path: Path) -> None:
