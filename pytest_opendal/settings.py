@@ -46,6 +46,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 _NO_COUNT = "is no whole number; write one such as 16"
 _NO_UTF8 = "is no UTF-8 text; OpenDAL takes no other"
 _MOST_SECONDS = 1e10
+_MOST_TIMES = 1000
 _UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -197,8 +198,8 @@ Count = Annotated[
 Times = Annotated[
     int,
     BeforeValidator(_count),
-    Field(ge=0),
-    WithJsonSchema({"type": "integer", "minimum": 0}),
+    Field(ge=0, le=_MOST_TIMES),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _MOST_TIMES}),
 ]
 Scheme = Annotated[Text, BeforeValidator(_scheme)]
 Globs = Annotated[
@@ -523,6 +524,8 @@ _BY_TYPE = {
     "int_type": _NO_COUNT,
     "int_parsing": _NO_COUNT,
     "int_from_float": _NO_COUNT,
+    "greater_than_equal": "is too small; write {ge} or more",
+    "less_than_equal": "is too large; write {le} or less",
     "string_unicode": _NO_UTF8,
     "string_too_short": "is empty; give a value or leave the key out",
 }
@@ -556,11 +559,9 @@ def _text(mistake: Mapping[str, Any], context: Mapping[str, Any], shown: str, va
         return f"{shown} is not {context['expected']}"
     if kind in _WANTED:
         return f"is {kind_of(value)}; {_WANTED[kind]}"
-    if kind == "greater_than_equal":
-        return f"is too small; write {context['ge']} or more"
     if kind == "extra_forbidden":
         return ""
-    return _BY_TYPE.get(kind, str(mistake["msg"]))
+    return _BY_TYPE[kind].format_map(context) if kind in _BY_TYPE else str(mistake["msg"])
 
 
 def _unknown_key(key: Key, inner: Key, record: type[Settings]) -> str:

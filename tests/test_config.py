@@ -358,6 +358,10 @@ MISTAKES = [
         "scheme: fs\nkwargs: {root: ''}\n",
         "2: kwargs.root: is missing; name the directory of the storage",
     ),
+    (
+        "scheme: memory\nretries: 100000000000000000000000\n",
+        "2: retries: is too large; write 1000 or less",
+    ),
     ("scheme: memory\nprotect: {a: b}\n", "2: protect: is a mapping; write a list"),
     (
         "scheme: memory\nprotect: [a, '']\n",
@@ -737,6 +741,7 @@ def test_the_schema_is_one() -> None:
         "{scheme: fs, timeout: 0}",
         "{scheme: fs, timeout: soon}",
         "{scheme: fs, concurrency: 0}",
+        "{scheme: fs, retries: 1001}",
         "{scheme: fs, concurrency: 1.5}",
         "{scheme: fs, protect: {a: b}}",
         "{scheme: fs, remove_created_on_close: perhaps}",
@@ -768,6 +773,7 @@ def test_an_editor_marks_what_a_run_refuses(text: str) -> None:
         '{scheme: "${env:SCHEME}", timeout: 0.5, concurrency: 4, protect: ["*.key"]}',
         '{scheme: memory, isolation: "${env:WHERE}", timeout: 1h30m, protect: "*.key"}',
         '{scheme: memory, remove_created_on_close: "${env:REMOVES}", retries: 0}',
+        "{scheme: memory, retries: 1000}",
         "{storages: {a: {scheme: memory}, b: {jumpstarter: {}}}, default: a}",
         "{jumpstarter: {selector: board=rpi4, duration: 30m, lease: worker, driver: dut.storage}}",
         "{scheme: memory, remove_created_on_close: true, on_existing: restore, isolation: test}",
