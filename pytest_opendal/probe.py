@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ def probe(run: Run, settings: StorageSettings, *, writes: bool = True) -> Probe:
         settings: of the storage; isolation and retention do not count.
         writes: False: write nothing, and measure `stat` only.
     """
+    if not writes and (missing := _missing_directory(settings)):
+        return Probe(problem=f"there is no directory {missing}, and nothing is to be written")
     own = settings.with_overrides(isolation="test", retention="none", on_existing="created")
     try:
         held = run.open(own, _WHO)
@@ -65,6 +68,13 @@ def probe(run: Run, settings: StorageSettings, *, writes: bool = True) -> Probe:
     finally:
         left = _end(run, held)
     return replace(answered, problem=answered.problem or left)
+
+
+def _missing_directory(settings: StorageSettings) -> str:
+    """Return a directory of an fs storage that opendal would make when it connects, ``""`` for none."""
+    places = [settings.kwargs.get(key, "") for key in ("root", "atomic_write_dir")]
+    missing = [place for place in places if place and not Path(place).is_dir()]
+    return missing[0] if missing and settings.scheme == "fs" else ""
 
 
 def _end(run: Run, held: Held) -> str | None:

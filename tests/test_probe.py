@@ -95,6 +95,7 @@ def test_what_the_configuration_protects_is_read_only(run: Run, tmp_path: Path) 
 
 
 def test_without_writing_nothing_is_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sd").mkdir()
     noted: list[str] = []
     run.hooks = Hooks(created=lambda _storage, path, _test: noted.append(path))
 
@@ -102,6 +103,18 @@ def test_without_writing_nothing_is_written(run: Run, tmp_path: Path) -> None:
 
     assert (found.problem, found.read_only, list(found.seconds)) == (None, None, ["stat"])
     assert noted == []
+
+
+@pytest.mark.parametrize("key", ["root", "atomic_write_dir"])
+def test_without_writing_no_directory_is_made_either(run: Run, tmp_path: Path, key: str) -> None:
+    kwargs = {"root": str(tmp_path), key: str(tmp_path / "sd")}
+    settings = StorageSettings(name="sdcard", scheme="fs", kwargs=kwargs)
+
+    found = probe(run, settings, writes=False)
+
+    text = f"there is no directory {tmp_path}/sd, and nothing is to be written"
+    assert found == Probe(problem=text)
+    assert not (tmp_path / "sd").exists()
 
 
 def test_a_server_that_is_not_there_is_a_problem(run: Run) -> None:
@@ -162,7 +175,7 @@ def test_a_storage_is_told_in_two_lines(tmp_path: Path) -> None:
 
 
 def test_capabilities_that_no_storage_has_are_left_out(run: Run, tmp_path: Path) -> None:
-    directory = probe(run, _fs(tmp_path / "sd"), writes=False).capability
+    directory = probe(run, _fs(tmp_path), writes=False).capability
     assert directory is not None
     copy = directory.model_copy(update={"rename": False})
 
