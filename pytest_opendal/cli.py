@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytest_opendal import config, jsonreport, options, sheet, starter
 from pytest_opendal.backends import known
-from pytest_opendal.errors import ConfigInvalid
+from pytest_opendal.errors import ConfigInvalid, StorageError
 from pytest_opendal.probe import probe
 from pytest_opendal.process import Process
 from pytest_opendal.reap_command import reap
@@ -23,7 +25,25 @@ if TYPE_CHECKING:
     from pytest_opendal.settings import StorageSettings
 
 
+class _Command(click.Group):
+    """Ends in one line where its output cannot go."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None or isinstance(error, StorageError):
+                raise
+            # Python writes what is left once more when it ends, and would tell of that.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"Error: cannot write to standard output: {error.strerror}", err=True)
+            raise SystemExit(1) from None
+
+
 @click.group(
+    cls=_Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="pytest-opendal COMMAND --help tells more of each, with examples.",
 )
@@ -83,9 +103,11 @@ def init(scheme: str, file: Path) -> None:
     if str(file) == "-":
         click.echo(text, nl=False)
         return
+    # The text names the file, whose name may be no UTF-8.
+    content = text.encode("utf-8", "backslashreplace")
     try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
+        with file.open("xb") as opened:
+            opened.write(content)
     except FileExistsError:
         raise click.ClickException(f"{file} exists and is left as it is; name another") from None
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,6 +140,41 @@ def test_init_explains_where_it_cannot_write(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["init", "fs", "-o", str(file)])
     assert result.exit_code == 1
     assert result.output == f"Error: cannot write {file}: No such file or directory\n"
+
+
+def test_init_writes_a_file_whose_name_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["init", "memory", "-o", "a\udcff.yaml"])
+    assert (result.exit_code, result.output[:24]) == (0, "a\\udcff.yaml is written;")
+    assert CliRunner().invoke(main, ["check", "a\udcff.yaml"]).exit_code == 0
+
+
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("scheme: fs\nkwargs: {root: 日本}\n", encoding="utf-8")
+    result = CliRunner(charset="latin-1").invoke(main, ["check", str(tmp_path / "lab.yaml")])
+    assert result.exit_code == 0
+    assert f"default (fs, {tmp_path}/\\u65e5\\u672c): ok" in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("args", [["schema"], ["check", "lab.yaml"], ["reap", "-n"], ["--help"]])
+def test_output_that_goes_nowhere_is_told_in_one_line(tmp_path: Path, args: list[str]) -> None:
+    (tmp_path / "lab.yaml").write_text("scheme: fs\nkwargs: {root: root}\n")
+    code = "from pytest_opendal.cli import main; main()"
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    said = "Error: cannot write to standard output: No space left on device\n"
+    assert (run.returncode, run.stderr) == (1, said)
 
 
 def test_init_prints_where_it_is_asked_to() -> None:
