@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_opendal.conflicts import Conflict
     from pytest_opendal.report import Leftover, Remnants, RunReport, StorageInfo
 
+_KEPT = 40
+
 
 def schema() -> str:
     """Return the JSON Schema of the document, as text."""
@@ -125,7 +127,8 @@ def _is_special(path: Path) -> bool:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Cut: a name may be as long as file systems allow, and this one is longer.
+    beside = path.with_name(f".{path.name[:_KEPT]}.{os.getpid()}.tmp")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)

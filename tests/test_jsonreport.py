@@ -148,6 +148,11 @@ class TestJson:
         assert json.loads(path.read_text())["run_id"] == "run-1"
         assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
 
+    @pytest.mark.parametrize("name", [f"{'r' * 250}.json", f"{'ä' * 125}.json"])
+    def test_its_name_may_be_as_long_as_that_of_any_file(self, tmp_path: Path, name: str) -> None:
+        write_json(tmp_path / name, report())
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
     def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
         write_json(tmp_path / "link.json", report())
