@@ -233,7 +233,9 @@ class _Reader:
             return None
         key = ("default",)
         default = str(self.document.resolved(written, key, self.environ))
-        if names and default not in names:  # that there are none is told as it is
+        # That there are none is told as it is, and so is an address in the place of a name.
+        told = not names or any(_UNUSABLE_IN_NAME.search(name) for name in names)
+        if default not in names and not told:
             shown = self.document.quoted(key, default)
             self.document.mistake(key, f"{shown} is no storage; {did_you_mean(default, names)}")
         return default

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from pytest_opendal.errors import ConfigInvalid
+from pytest_opendal.places import public_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +149,9 @@ def _shown(part: str, argument: bool) -> str:
     # Below kwargs a "key" may be a password in the wrong place.
     if argument:
         return part if _ARGUMENT.fullmatch(part) else "(a key)"
-    return part if _PRESENTABLE.fullmatch(part) else repr(part[:_SHOWN])
+    # And an address in the place of a name may hold a login.
+    public = public_address(part) if "@" in part or "://" in part else part
+    return part if _PRESENTABLE.fullmatch(part) else repr(public[:_SHOWN])
 
 
 def plain(data: object) -> object:

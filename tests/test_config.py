@@ -523,6 +523,12 @@ class TestSecrets:
     def test_a_message_tells_none_even_when_it_stands_in_the_wrong_place(self, text: str) -> None:
         assert SECRET not in _error(text)
 
+    @pytest.mark.parametrize("before", ["", "default: x\n"])
+    def test_an_address_in_the_place_of_a_name_is_told_without_its_login(self, before: str) -> None:
+        text = f'{before}storages: {{"s3://KEY:{SECRET}@h/b": {{scheme: memory}}}}\n'
+        assert "storages.'...': is no name for a storage" in _error(text)
+        assert SECRET not in _error(text)
+
     def test_a_traceback_with_locals_shows_neither_data_nor_environment(self) -> None:
         Path("lab.yaml").write_text(f"scheme: s3\nkwargs: {{secret_access_key: [{SECRET}]}}\n")
         with pytest.raises(ConfigInvalid) as caught:

@@ -240,6 +240,21 @@ def test_a_key_below_kwargs_that_looks_like_a_secret_is_not_repeated() -> None:
     assert dotted(("kwargs", "access_key_id")) == "kwargs.access_key_id"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("s3://KEY:SECRET@h/b", "'s3://h/b'"),
+        ("s3://KEY:SEC/RET@h/b", "'...'"),
+        (f"s3://KEY:SECRET{'T' * 50}@h/b", "'s3://h/b'"),
+        ("https://h/b?sig=SECRET", "'https://h/b'"),
+        ("KEY:SECRET@h", "'h'"),
+        ("a/b", "'a/b'"),
+    ],
+)
+def test_a_key_that_is_an_address_is_shown_without_its_login(name: str, shown: str) -> None:
+    assert dotted(("storages", name)) == f"storages.{shown}"
+
+
 def test_the_repr_of_a_document_shows_no_data() -> None:
     assert repr(Document("lab.yaml", {"password": "hunter2"})) == "<Document 'lab.yaml'>"
 
