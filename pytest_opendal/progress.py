@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 _SAVE_AND_GO_BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r\x1b[K"
 _RETURN = "\x1b8"
 _MINUTE = 60
+_WIDTH = 80
 
 
 def is_wanted(descriptor: int, environ: Mapping[str, str]) -> bool:
@@ -49,9 +49,10 @@ class Line:
 
     def show(self, progress: Progress | None) -> None:
         """Show how far a transfer is, in the place of what was shown; None: show nothing."""
-        width = shutil.get_terminal_size().columns
-        text = "" if progress is None else line(progress, width - 1)
         with suppress(OSError):  # the terminal is gone
+            # Standard output, which shutil asks, is captured by pytest; 0: a terminal that does not tell.
+            width = os.get_terminal_size(self._descriptor).columns or _WIDTH
+            text = "" if progress is None else line(progress, width - 1)
             os.write(self._descriptor, f"{_SAVE_AND_GO_BELOW}{text}{_RETURN}".encode())
 
 

@@ -7,13 +7,14 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pyte
 import pytest
 
 from pytest_opendal.meter import Progress
-from pytest_opendal.progress import is_wanted, line
+from pytest_opendal.progress import Line, is_wanted, line
 
 from runs import needs_xdist
 
@@ -75,6 +76,20 @@ def test_no_terminal_of_a_person_wants_none(environ: dict[str, str]) -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.parametrize(("columns", "room"), [(40, 39), (0, 79)])
+def test_it_fits_into_the_terminal_that_it_is_written_to(columns: int, room: int) -> None:
+    progress = Progress("sdcard: write images/" + "x" * 80, 512 * MIB, 2048 * MIB, 4.0)
+    master, slave = pty.openpty()
+    try:
+        termios.tcsetwinsize(slave, (24, columns))
+        Line(slave).show(progress)
+        (text,) = SHOWN.findall(os.read(master, 65536).decode())
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert len(text) == room
 
 
 def _on_a_terminal(suite: Suite, *args: str, **environ: str) -> str:
