@@ -246,6 +246,8 @@ def _name_problem(name: str, seen: Collection[str]) -> str | None:
         return "is an empty name; give the storage a name"
     if _UNUSABLE_IN_NAME.search(name):
         return "is no name for a storage; leave out `:`, `/` and control characters"
+    if not is_utf8(name):
+        return "is no UTF-8 text; rename it"
     if name in seen:
         return f"makes a second storage {name!r}; rename one of them"
     return None

@@ -437,6 +437,10 @@ MISTAKES = [
         "1: storages.'a/b': is no name for a storage; leave out `:`, `/` and control characters",
     ),
     (
+        'storages: {"a\\uD800": {scheme: memory}}\n',
+        r"1: storages.'a\ud800': is no UTF-8 text; rename it",
+    ),
+    (
         "storages: {'': {scheme: memory}}\n",
         "1: storages.'': is an empty name; give the storage a name",
     ),
