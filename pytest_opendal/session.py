@@ -481,7 +481,8 @@ def _attempt(item: pytest.Item) -> Attempt:
 def _variant(item: pytest.Item | None) -> str | None:
     """Return the storage that this variant of a test runs on, with several ``--opendal-storage``."""
     callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get("opendal")
+    parameter = None if callspec is None else callspec.params.get("opendal")
+    return None if parameter is None else str(parameter)
 
 
 def _skip_without_capability(item: pytest.Item, storage: Storage) -> None:

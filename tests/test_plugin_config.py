@@ -369,6 +369,24 @@ def test_wrong_configuration_of_a_conftest_ends_the_run(
     assert "INTERNALERROR" not in output(result)
 
 
+def test_a_parameter_that_is_no_name_ends_a_run_whose_conftest_gives_the_storages(
+    suite: Suite,
+) -> None:
+    suite.write(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {"scheme": "memory"}
+        """,
+        test_it=f"import pytest\n@pytest.mark.parametrize('opendal', [[5]], indirect=True)\n{TEST}",
+    )
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "there is no storage '[5]'; known are default" in output(result)
+
+
 def test_an_embedded_storage_whose_directory_is_no_text_ends_the_run(suite: Suite) -> None:
     suite.write(test_it=TEST)
     base = suite.pytester.path / "bas\udcff"
