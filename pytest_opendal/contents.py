@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pytest_opendal.digests import (
     parse_digest,
 )
 from pytest_opendal.errors import StorageError
+from pytest_opendal.loop import together
 
 if TYPE_CHECKING:
     from pytest_opendal.paths import StrPath
@@ -89,7 +89,7 @@ async def compare(
         wanted, actual = expected, Digest(expected.algo, await storage.hash(path, expected.algo))
         size = 0 if wanted.hex == new_hash(wanted.algo).hexdigest() else None
     else:
-        found = await asyncio.gather(expected.hash(algo), storage.hash(path, algo))
+        found = await together(expected.hash(algo), storage.hash(path, algo))
         wanted, actual = (Digest(algo, digits) for digits in found)
         size = expected.size
     if wanted == actual:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import Operation
+from pytest_opendal.loop import together
 from pytest_opendal.paths import StrPath, below, is_directory, name_of, parents
 from pytest_opendal.writing import Writing
 
@@ -89,25 +89,8 @@ class Operations(Writing):
         for target in filter(is_directory, targets.values()):
             await self.create_dir(self.relative(target))
         files = {entry: target for entry, target in targets.items() if not is_directory(target)}
-        await self.limited(*(self._copy_file(entry, target) for entry, target in files.items()))
-
-    async def limited(self, *jobs: Any) -> None:
-        """Run coroutines, a few at once; the first error ends the rest."""
-        at_once = asyncio.Semaphore(self.tracker.settings.concurrency)
-
-        async def one(job: Any) -> None:
-            async with at_once:
-                await job
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for job in jobs:
-                    group.create_task(one(job))
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from None
-        finally:
-            for job in jobs:
-                job.close()  # of one that has not begun, Python would say so
+        copies = (self._copy_file(entry, target) for entry, target in files.items())
+        await together(*copies, at_once=self.tracker.settings.concurrency)
 
     async def rename(self, source: StrPath, target: StrPath) -> None:
         """Move a file, or a directory with all below it."""

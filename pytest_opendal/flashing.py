@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pytest_opendal.digests import (
     first_difference,
     hash_stream,
 )
+from pytest_opendal.loop import together
 from pytest_opendal.redacting import Redactor, refuse_pickle
 from pytest_opendal.transfer import is_url, quiet, shown
 
@@ -156,7 +156,7 @@ class _Start:
 async def _difference(image: Content, dump: Content) -> Unequal | None:
     """Return how a dump does not begin with the image; both are read a block at a time."""
     start = _Start(dump, image.size)
-    hashes = await asyncio.gather(image.hash(_ALGO), hash_stream(start.stream(), _ALGO))
+    hashes = await together(image.hash(_ALGO), hash_stream(start.stream(), _ALGO))
     wanted, actual = (Digest(_ALGO, digits) for digits in hashes)
     if wanted == actual:
         return None

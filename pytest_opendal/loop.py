@@ -88,6 +88,35 @@ async def away(call: Callable[[], T]) -> T:
     return await aside(call, "pytest-opendal-condition") if is_on_loop() else call()
 
 
+async def together(*jobs: Coroutine[Any, Any, T], at_once: int | None = None) -> list[T]:
+    """Await coroutines side by side and return what they return, in their order.
+
+    Args:
+        jobs: that are awaited.
+        at_once: how many run at a time; all by default.
+
+    Raises:
+        Exception: the first error, as it is, when all others have come to their end: it cancels them.
+    """
+    limit = asyncio.Semaphore(at_once or len(jobs))
+
+    async def one(job: Coroutine[Any, Any, T]) -> T:
+        async with limit:
+            return await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(job)) for job in jobs]
+    except BaseExceptionGroup as several:
+        first = several.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    finally:
+        for job in jobs:
+            job.close()  # of one that has not begun, Python would say so
+    raise first  # out here, the group is no context of it
+
+
 def _begun(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
     """Return a task of a running loop that has begun, where Python can; another turn of a loop takes time."""
     if sys.version_info < (3, 12):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_opendal.contents import compare, expected_of
 from pytest_opendal.digests import Content, Digest, closing
 from pytest_opendal.errors import NotFound
+from pytest_opendal.loop import together
 from pytest_opendal.nearest import missing
 from pytest_opendal.paths import as_directory, is_directory, name_of, normalize, parents
 from pytest_opendal.words import printable
@@ -124,12 +124,11 @@ class _Contents:
 
 
 async def _compare_all(storage: Subject, base: str, found: _Found, wanted: Wanted) -> _Contents:
-    contents, limit = _Contents(), asyncio.Semaphore(AT_ONCE)
+    contents = _Contents()
 
     async def compare_one(name: str, expected: Digest | Content) -> None:
         try:
-            async with limit:
-                unequal = await compare(storage, base + name, expected)
+            unequal = await compare(storage, base + name, expected)
         except NotFound:
             contents.gone.append(_Entry(name))
         else:
@@ -137,7 +136,8 @@ async def _compare_all(storage: Subject, base: str, found: _Found, wanted: Wante
                 contents.unequal.append(_Entry(name, tuple(unequal.lines())))
 
     known = ((name, wanted[name]) for name in wanted.keys() & found.files)
-    await asyncio.gather(*(compare_one(name, value) for name, value in known if value is not None))
+    jobs = (compare_one(name, value) for name, value in known if value is not None)
+    await together(*jobs, at_once=AT_ONCE)
     return contents
 
 

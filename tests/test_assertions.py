@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import opendal
 import pytest
 
-from pytest_opendal import assertions
+from pytest_opendal import assertions, contents
+from pytest_opendal.digests import Data
 from pytest_opendal.errors import (
     IsADirectory,
     NotADirectory,
     NotFound,
     PathEscape,
+    PermissionDenied,
     StorageTimeout,
     Unsupported,
 )
@@ -460,6 +462,42 @@ def test_a_file_that_vanishes_from_a_tree_is_missing() -> None:
 
     lines = failure(assertions.assert_tree(Vanishing({"d/f": b""}), "d", {"f": b""}))
     assert lines[1:] == ["  missing:", "    f"]
+
+
+class Denying(Shelf):
+    """Refuses the hash of ``f``, and is silent about all others."""
+
+    async def hash(self, path: StrPath, algo: str = "sha256") -> str:
+        if path != "d/f":
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)  # the others have begun
+        raise PermissionDenied(f"no {algo} of {path}")
+
+
+class Slow(Data):
+    """A content whose hash never comes."""
+
+    async def hash(self, algo: str) -> str:
+        await asyncio.Event().wait()
+        return algo
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda storage: assertions.assert_tree(storage, "d", dict.fromkeys("abfcd", HELLO)),
+        lambda storage: contents.compare(storage, "d/f", Slow(HELLO)),
+    ],
+)
+def test_nothing_goes_on_after_a_claim_that_could_not_be_checked(
+    claim: Callable[[Shelf], Coroutine[Any, Any, object]],
+) -> None:
+    async def check() -> None:
+        with pytest.raises(PermissionDenied):
+            await claim(Denying({f"d/{name}": HELLO for name in "abfcd"}))
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(check())
 
 
 def test_siblings_with_the_same_beginning_are_no_part_of_a_tree() -> None:

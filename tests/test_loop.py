@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal.errors import StorageUnavailable
-from pytest_opendal.loop import LoopThread, advance, is_on_loop, on_loop, resumed
+from pytest_opendal.loop import LoopThread, advance, is_on_loop, on_loop, resumed, together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -328,3 +328,42 @@ def test_what_has_begun_can_be_awaited_to_its_end(loop: LoopThread) -> None:
         return await resumed(inner)
 
     assert loop.run_at_once(both()) == 42
+
+
+# Side by side.
+
+
+def test_what_runs_side_by_side_returns_in_order() -> None:
+    async def all_of() -> list[int]:
+        return await together(*map(_answer, range(5)), at_once=2)
+
+    assert asyncio.run(all_of()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_the_first_error_ends_what_runs_beside_it_and_is_raised_as_it_is(
+    at_once: int | None,
+) -> None:
+    begun, ended = list[int](), list[int]()
+
+    async def forever(name: int) -> None:
+        begun.append(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise StorageUnavailable("no") from OSError("why")
+
+    async def all_of() -> None:
+        with pytest.raises(StorageUnavailable, match="^no$") as caught:
+            await together(forever(1), fails(), forever(2), at_once=at_once)
+        assert str(caught.value.__cause__) == "why"
+        assert caught.value.__context__ is None
+        assert 1 in begun
+        assert sorted(ended) == sorted(begun)
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(all_of())
