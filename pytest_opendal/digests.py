@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 import os
 import string
+import threading
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from pytest_opendal.loop import aside
 from pytest_opendal.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ BLOCK = 64 * 1024
 """Bytes that are compared at a time."""
 CONTEXT = 8
 """Bytes shown on each side of a difference."""
+# Bytes of a local file that are hashed at a time: few calls, and soon at an end.
+_HASHED = 256 * 1024
+_HASH_THREAD = "pytest-opendal-hash"
 # Characters of a wrong digest that a message repeats; the longest digest has 128.
 _LONGEST = 136
 
@@ -116,7 +122,7 @@ class Data:
     async def hash(self, algo: str) -> str:
         """Return the hex digest."""
         made = new_hash(algo)
-        await asyncio.to_thread(made.update, self.data)
+        await aside(partial(made.update, self.data), _HASH_THREAD)
         return made.hexdigest()
 
 
@@ -138,14 +144,20 @@ class LocalFile:
                 yield chunk
 
     async def hash(self, algo: str) -> str:
-        """Return the hex digest, computed in a thread."""
-        return await asyncio.to_thread(hash_file, self.path, algo)
+        """Return the hex digest, computed in a thread that ends when nobody waits for it any more."""
+        given_up = threading.Event()
+        try:
+            return await aside(partial(_hash_file, self.path, algo, given_up), _HASH_THREAD)
+        finally:
+            given_up.set()
 
 
-def hash_file(path: Path, algo: str) -> str:
-    """Return the hex digest of a local file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: new_hash(algo)).hexdigest()
+def _hash_file(path: Path, algo: str, given_up: threading.Event) -> str:
+    made, block = new_hash(algo), memoryview(bytearray(_HASHED))
+    with path.open("rb", buffering=0) as file:
+        while (size := file.readinto(block)) and not given_up.is_set():
+            made.update(block[:size])
+    return made.hexdigest()
 
 
 async def hash_stream(stream: AsyncIterator[bytes], algo: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,31 @@ def test_bytes_and_a_local_file_are_the_same_content(tmp_path: Path) -> None:
         assert content.size == 5
         assert asyncio.run(content.hash("md5")) == MD5
         assert asyncio.run(digests.hash_stream(content.stream(), "sha256")) == SHA256
+
+
+def _hashing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pytest-opendal-hash"]
+
+
+def test_the_hash_of_a_large_file_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
+    """Or the process lived on until the whole file was read."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+    async def give_up() -> None:
+        task = asyncio.create_task(LocalFile(path).hash("sha256"))
+        await asyncio.sleep(0)
+        assert _hashing()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    for thread in _hashing():
+        assert thread.daemon, "the end of the process would wait for it"
+        thread.join(5)
+    assert not _hashing()
 
 
 @pytest.mark.parametrize("value", [HELLO, bytearray(HELLO), memoryview(HELLO)])
