@@ -7,7 +7,7 @@ import hashlib
 import os
 import string
 import threading
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ BLOCK = 64 * 1024
 """Bytes that are compared at a time."""
 CONTEXT = 8
 """Bytes shown on each side of a difference."""
+# Seconds for bytes that are shown beside a difference.
+_PATIENCE = 0.5
 # Bytes of a local file that are hashed at a time: few calls, and soon at an end.
 _HASHED = 256 * 1024
 _HASH_THREAD = "pytest-opendal-hash"
@@ -237,55 +239,56 @@ async def first_difference(
 ) -> Difference | None:
     """Return where two streams part, or None when they are equal.
 
-    Reads no further than the block after the difference and holds two blocks of each side, so a
-    stream without end does no harm. Both are closed.
+    Compares what has come, and holds a chunk of each side: a stream without end does no harm, nor
+    does one whose bytes come slowly once they decide. Both are closed.
     """
-    async with (
-        aclosing(_blocks(expected)) as wanted,
-        aclosing(_blocks(actual)) as found,
-    ):
+    async with closing(expected) as wanted, closing(actual) as found:
         return await _compare(wanted, found)
 
 
 async def _compare(wanted: AsyncIterator[bytes], found: AsyncIterator[bytes]) -> Difference | None:
     offset, before = 0, b""
-    while (left := await anext(wanted, b"")) == (right := await anext(found, b"")):
-        if not left:
-            return None
-        offset, before = offset + len(left), left
-    same = _common_length(left, right)
+    left = right = memoryview(b"")
+    while True:
+        left, right = left or await _more(wanted), right or await _more(found)
+        size = min(len(left), len(right), BLOCK)
+        one, other = bytes(left[:size]), bytes(right[:size])
+        if one != other or not size:
+            break
+        left, right = left[size:], right[size:]
+        offset, before = offset + size, (before + one[-CONTEXT:])[-CONTEXT:]
+    if not left and not right:
+        return None
+    same = _common_length(one, other)
     return Difference(
         offset=offset + same,
-        before=(before + left[:same])[-CONTEXT:],
-        expected=await _from(same, left, wanted),
-        actual=await _from(same, right, found),
+        before=(before + one[:same])[-CONTEXT:],
+        expected=await _from(left[same:], wanted),
+        actual=await _from(right[same:], found),
     )
 
 
-async def _from(start: int, block: bytes, more: AsyncIterator[bytes]) -> bytes:
-    """Return the next `CONTEXT` bytes from ``start``; they may reach into the following block."""
-    window = block[start : start + CONTEXT]
-    if len(window) < CONTEXT and len(block) == BLOCK:
-        window += await anext(more, b"")
-    return window[:CONTEXT]
+async def _more(stream: AsyncIterator[bytes]) -> memoryview:
+    """Return the next chunk that is not empty; an empty one at the end."""
+    async for chunk in stream:
+        if chunk:
+            return memoryview(chunk)
+    return memoryview(b"")
+
+
+async def _from(block: memoryview, more: AsyncIterator[bytes]) -> bytes:
+    """Return the next `CONTEXT` bytes, or those that come soon: they only illustrate."""
+    window = bytes(block[:CONTEXT])
+    with suppress(Exception):  # an error after the difference changes nothing about it
+        async with asyncio.timeout(_PATIENCE):
+            while len(window) < CONTEXT and (chunk := await _more(more)):
+                window += chunk[: CONTEXT - len(window)]
+    return window
 
 
 def _common_length(left: bytes, right: bytes) -> int:
     pairs = enumerate(zip(left, right, strict=False))
     return next((at for at, (one, other) in pairs if one != other), min(len(left), len(right)))
-
-
-async def _blocks(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Cut a stream anew: each block is `BLOCK` long, but for the last. Closes the stream."""
-    pending = bytearray()
-    async with closing(stream):
-        async for chunk in stream:
-            pending += chunk
-            while len(pending) >= BLOCK:
-                yield bytes(pending[:BLOCK])
-                del pending[:BLOCK]
-    if pending:
-        yield bytes(pending)
 
 
 @asynccontextmanager

@@ -199,6 +199,32 @@ def test_a_content_without_end_is_not_read_beyond_the_difference() -> None:
     assert found == Difference(3, b"xxx", b"", b"xxxxxxxx")
 
 
+@pytest.mark.parametrize("expected", [b"", b"hellO wo", b"hell"])
+def test_bytes_that_come_slowly_are_not_waited_for_once_they_decide(expected: bytes) -> None:
+    async def dripping() -> AsyncIterator[bytes]:
+        for at in range(5):
+            yield b"hello"[at : at + 1]
+        await asyncio.Event().wait()
+
+    async def compare() -> Difference | None:
+        async with asyncio.timeout(10):
+            return await digests.first_difference(chunks(expected), dripping())
+
+    found = asyncio.run(compare())
+    assert found is not None
+    assert found.before + found.actual == b"hello"
+
+
+def test_an_error_behind_a_difference_does_not_hide_it() -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"jello"
+        raise ConnectionError
+
+    assert asyncio.run(digests.first_difference(chunks(HELLO), breaking())) == Difference(
+        0, b"", HELLO, b"jello"
+    )
+
+
 async def many(size: int, last: bytes) -> AsyncIterator[bytes]:
     piece = b"x" * 50_000
     for _ in range(size // len(piece)):
