@@ -136,23 +136,27 @@ async def _read(trial: Trial) -> str | None:
             return await _refused(trial, answer, "200")
         expected = content.stream() if content else storage.stream(trial.path)
         difference = await first_difference(expected, answer.body)
-    if difference is None:
+    if difference is None and not answer.is_cut:
         return None
+    size = content.size if content else held
+    other = f"gave other content than {'expected' if content else 'the storage reads'}"
     return trial.fails(
-        f"gave other content than {'expected' if content else 'the storage reads'}",
+        other if difference else "was cut off after all that is expected",
         difference,
-        expected=size_text(content.size if content else held),
-        actual=_received(answer, difference),
+        expected=size_text(size),
+        actual=_received(answer, difference, size),
     )
 
 
-def _received(answer: Answer, difference: Difference) -> str:
-    """Tell the size of a body that was read up to the difference."""
-    promised = answer.length
-    if difference.actual:
-        return f"more than {difference.offset} bytes" if promised is None else size_text(promised)
-    cut = promised is not None and promised != difference.offset
-    return size_text(difference.offset) + (f" of {promised} that were announced" if cut else "")
+def _received(answer: Answer, difference: Difference | None, size: int) -> str:
+    """Tell the size of a body that was read up to the difference, or to ``size`` when there is none."""
+    promised, read = answer.length, difference.offset if difference else size
+    if difference and difference.actual:
+        return f"more than {read} bytes" if promised is None else size_text(promised)
+    if not answer.is_cut:
+        return size_text(read)
+    cut = ", then the server hung up" if promised is None else f" of {promised} that were announced"
+    return size_text(read) + cut
 
 
 async def _stat(trial: Trial) -> str | None:
@@ -222,5 +226,5 @@ async def _refused(trial: Trial, answer: Answer, expected: str) -> str:
         expected=expected,
         actual=scrub(_status(answer), trial.request),
         location=answer.location,
-        server=await explain(answer, trial.request),
+        server=await explain(answer, trial.request, trial.storage.timeout),
     )

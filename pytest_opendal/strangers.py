@@ -47,7 +47,11 @@ class NoAnswer(Exception):
     """The server gave no HTTP answer; the text says why, and holds no query and no header."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+class _HungUp(NoAnswer):
+    """The server ended the connection."""
+
+
+@dataclass(slots=True, repr=False)
 class Answer:
     """What the server answered; the body can be iterated once, while the connection is open."""
 
@@ -56,6 +60,8 @@ class Answer:
     headers: HTTPMessage
     body: AsyncGenerator[bytes]
     """Chunks; ends early without an error when the server hangs up early."""
+    is_cut: bool = False
+    """Whether it was found to hang up early."""
 
     @property
     def length(self) -> int | None:
@@ -86,9 +92,10 @@ async def ask(
     peer = await _connect(urlsplit(request.url), seconds)
     try:
         head = await _exchange(peer, _request_head(request, content), content)
-        body = _in_time(_body(peer.reader, request.method, head), peer)
-        async with aclosing(body):
-            yield Answer(head.status, head.reason, head.headers, body)
+        body = _body(peer.reader, request.method, head)
+        answer = Answer(head.status, head.reason, head.headers, body)
+        async with aclosing(_in_time(answer, body, peer)) as answer.body:
+            yield answer
     finally:
         peer.writer.transport.abort()
         with suppress(OSError):
@@ -126,12 +133,12 @@ def _as_no_answer(host: str, seconds: float) -> Iterator[None]:
         why = f"{host} did not answer within {seconds:g} s"
     except ssl.SSLError as error:
         why = f"no TLS connection with {host}: {error.reason or error}"
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        raise _HungUp(f"{host} hung up before it answered") from None
     except OSError as error:
         # asyncio's own text names the address instead of the reason.
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         why = f"no connection with {host}: {reason}"
-    except asyncio.IncompleteReadError:
-        why = f"{host} hung up before it answered"
     except (HTTPException, ValueError):
         why = f"{host} did not answer in HTTP"
     else:
@@ -237,27 +244,43 @@ async def _stray(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
 
 
 async def _sized(reader: asyncio.StreamReader, size: int | None) -> AsyncGenerator[bytes]:
-    """Yield ``size`` bytes, fewer when the server hangs up, or all until then when None."""
+    """Yield ``size`` bytes, or all until the server hangs up when None."""
     left = CHUNK if size is None else size
     while left and (chunk := await reader.read(min(left, CHUNK))):
         yield chunk
         left -= 0 if size is None else len(chunk)
+    if size is not None and left:
+        raise asyncio.IncompleteReadError(b"", left)
 
 
 async def _chunked(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
-    while size := int((await _line(reader)).partition(b";")[0], 16):
+    while size := _chunk_size(await _line(reader)):
         async for chunk in _sized(reader, size):
             yield chunk
-        await _line(reader)
+        if (await _line(reader)).strip(b"\r\n"):
+            raise ValueError("a chunk is longer than it says")
 
 
-async def _in_time(body: AsyncGenerator[bytes], peer: _Peer) -> AsyncGenerator[bytes]:
-    """Give each chunk its seconds."""
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    if not re.fullmatch(rb"[0-9a-fA-F]+", digits):
+        raise ValueError("no size of a chunk")
+    return int(digits, 16)
+
+
+async def _in_time(
+    answer: Answer, body: AsyncGenerator[bytes], peer: _Peer
+) -> AsyncGenerator[bytes]:
+    """Give each chunk its seconds, and end where the server hangs up."""
     async with aclosing(body):
         while True:
-            with _as_no_answer(peer.host, peer.seconds):
-                async with asyncio.timeout(peer.seconds):
-                    chunk = await anext(body, b"")
+            try:
+                with _as_no_answer(peer.host, peer.seconds):
+                    async with asyncio.timeout(peer.seconds):
+                        chunk = await anext(body, b"")
+            except _HungUp:
+                answer.is_cut = True
+                return
             if not chunk:
                 return
             yield chunk
@@ -270,14 +293,21 @@ def place(url: str) -> str:
     return f"{shown.geturl()}{'?...' if parts.query else ''}"
 
 
-async def explain(answer: Answer, request: PresignedRequest) -> str:
-    """Return the server's own words for a refusal, "" for none; what looks secret is cut."""
+async def explain(answer: Answer, request: PresignedRequest, seconds: float) -> str:
+    """Return the server's own words for a refusal, "" for none; what looks secret is cut.
+
+    Args:
+        answer: the refusal.
+        request: that was refused.
+        seconds: for the whole body; what has come by then has to do.
+    """
     body = bytearray()
-    with suppress(NoAnswer):
-        async for chunk in answer.body:
-            body += chunk
-            if len(body) >= _EXPLANATION:
-                break
+    with suppress(NoAnswer, TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for chunk in answer.body:
+                body += chunk
+                if len(body) >= _EXPLANATION:
+                    break
     parts = _words(bytes(body[:_EXPLANATION]).decode("utf-8", "replace"))
     parts = parts or [answer.headers.get("x-ms-error-code", "")]
     # One by one: joined, "InvalidToken: The ..." would look like a token and its value.

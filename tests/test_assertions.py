@@ -749,6 +749,7 @@ def test_a_missing_path_is_told_before_a_stranger_asks_for_it(operation: str) ->
 
 
 OK = "HTTP/1.1 200 OK\r\n"
+CHUNKED = f"{OK}Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -757,10 +758,12 @@ OK = "HTTP/1.1 200 OK\r\n"
         (f"{OK}Content-Length: 5\r\n\r\nhello", "5 bytes"),
         (f"{OK}Content-Length: 6\r\n\r\nhello_", "6 bytes"),
         (f"{OK}Content-Length: 11\r\n\r\nhello", "5 bytes of 11 that were announced"),
+        (f"{CHUNKED}b\r\nhello", "5 bytes, then the server hung up"),
+        (CHUNKED, "0 bytes, then the server hung up"),
         (f"{OK}\r\nhello world!", "more than 11 bytes"),
         (f"{OK}Content-Length: 12\r\n\r\nhello world!", "12 bytes"),
     ],
-    ids=["short", "other", "cut", "long", "long-announced"],
+    ids=["short", "other", "cut", "cut-chunk", "no-chunk", "long", "long-announced"],
 )
 def test_a_wrong_body_is_told_with_both_sizes(answer: str, size: str) -> None:
     lines = failure(fetched(bucket(answer), "boot/kernel.img", "read"))
@@ -771,6 +774,20 @@ def test_a_wrong_body_is_told_with_both_sizes(answer: str, size: str) -> None:
     assert lines[3].endswith("/boot/kernel.img?...")
     assert "at offset" in lines[4]
     assert lines[5].startswith("    expected: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "size"),
+    [
+        (f"{OK}Content-Length: 20\r\n\r\nhello world", "11 bytes of 20 that were announced"),
+        (f"{CHUNKED}b\r\nhello world\r\n", "11 bytes, then the server hung up"),
+    ],
+)
+def test_a_body_that_is_cut_after_what_is_expected_is_no_success(answer: str, size: str) -> None:
+    for content in (HELLO, None):
+        lines = failure(fetched(bucket(answer), "boot/kernel.img", "read", content))
+        assert lines[0].endswith("boot/kernel.img was cut off after all that is expected")
+        assert lines[1:3] == ["  expected: 11 bytes", f"  actual:   {size}"]
 
 
 @pytest.mark.parametrize(

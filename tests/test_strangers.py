@@ -166,8 +166,26 @@ def test_a_body_is_received_in_every_form_of_http(raw: bytes) -> None:
     assert answer(Server(raw)) == (200, b"hello")
 
 
-def test_a_body_that_is_cut_ends_without_an_error() -> None:
-    assert answer(Server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")) == (200, b"hello")
+@pytest.mark.parametrize(
+    ("raw", "is_cut"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", False),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", False),
+        (CHUNKED + b"9\r\nhello", True),
+        (CHUNKED + b"5\r\nhello", True),
+        (CHUNKED + b"5\r\nhello\r\n", True),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", False),
+    ],
+)
+def test_a_body_that_is_cut_ends_without_an_error_and_is_known(raw: bytes, *, is_cut: bool) -> None:
+    async def read() -> None:
+        server = Server(raw)
+        async with serving(server), ask(signed(server.url), SECONDS) as found:
+            assert b"".join([chunk async for chunk in found.body]) == b"hello"
+            assert found.is_cut == is_cut
+
+    asyncio.run(read())
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -231,10 +249,21 @@ def failure(server: Server, seconds: float = SECONDS, content: Content | None = 
         (b"HTTP/1.1 200 OK\r\nContent-Le", f"{HOST} hung up before it answered"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", f"{HOST} did not answer in HTTP"),
         (CHUNKED + b"zz\r\n", "did not answer in HTTP"),
+        (CHUNKED + b"-1\r\nhello", "did not answer in HTTP"),
+        (CHUNKED + b"2\r\nhello\r\n0\r\n\r\n", "did not answer in HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, "did not answer in HTTP"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000, "did not answer in HTTP"),
     ],
-    ids=["nothing", "half", "ssh", "chunks", "many-headers", "long-header"],
+    ids=[
+        "nothing",
+        "half",
+        "ssh",
+        "chunks",
+        "negative",
+        "long-chunk",
+        "many-headers",
+        "long-header",
+    ],
 )
 def test_what_is_no_http_is_said_so(raw: bytes, why: str) -> None:
     assert why in failure(Server(raw))
@@ -375,7 +404,7 @@ def explained(body: str, **headers: str) -> str:
         async with serving(server):
             request = signed(server.url, **{"x-token": "header-secret"})
             async with ask(request, SECONDS) as found:
-                return await explain(found, request)
+                return await explain(found, request, SECONDS)
 
     return asyncio.run(read())
 
@@ -424,9 +453,31 @@ def test_a_server_that_falls_silent_in_its_error_has_said_enough() -> None:
         async with serving(server):
             request = signed(server.url)
             async with ask(request, 0.2) as found:
-                return await explain(found, request)
+                return await explain(found, request, 0.2)
 
     assert asyncio.run(read()) == "oh no"
+
+
+class Dripping(Server):
+    """Sends a byte of its body now and then, without end."""
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.answer)
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+
+def test_all_of_an_error_has_one_limit() -> None:
+    async def read() -> str:
+        server = Dripping(b"HTTP/1.1 500 No\r\n\r\noh no ")
+        async with serving(server):
+            request = signed(server.url)
+            async with asyncio.timeout(SECONDS), ask(request, SECONDS) as found:
+                return await explain(found, request, 0.2)
+
+    assert asyncio.run(read()).startswith("oh no x")
 
 
 def test_harmless_parameters_do_not_garble_a_message() -> None:
