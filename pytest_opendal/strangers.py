@@ -40,6 +40,7 @@ _WORDS = 300
 _STRAY = 0.2
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: ([^\r\n]*))?\s*")
 _FIRST_FINAL_STATUS = 200
+_SUCCESS = range(200, 300)
 _BODILESS = {204, 304}
 
 
@@ -187,11 +188,16 @@ async def _send(peer: _Peer, content: Content | None, head: asyncio.Future[_Head
         return
     async with closing(content.stream()) as chunks:
         async for chunk in chunks:
-            if head.done():
+            if _is_refused(head):
                 return
             peer.writer.write(chunk)
             async with asyncio.timeout(peer.seconds):
                 await peer.writer.drain()
+
+
+def _is_refused(head: asyncio.Future[_Head]) -> bool:
+    """Whether the server wants no more: it may also say early that all is well, and read on."""
+    return head.done() and (head.exception() is not None or head.result().status not in _SUCCESS)
 
 
 async def _read_head(reader: asyncio.StreamReader) -> _Head:

@@ -226,6 +226,23 @@ def test_a_refusal_is_heard_before_the_whole_body_was_sent() -> None:
     assert asyncio.run(talk(server, "PUT", Data(b"x" * 50_000_000))) == (403, b"")
 
 
+class Hasty(Server):
+    """Says that all is well before it reads the request's body."""
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.answer)
+        await writer.drain()
+        self.body = await reader.readexactly(self.reads or 0)
+
+
+def test_all_is_sent_to_a_server_that_says_early_that_all_is_well() -> None:
+    content = Data(b"x" * 5_000_000)
+    server = Hasty(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", reads=content.size)
+    assert asyncio.run(talk(server, "PUT", content)) == (200, b"")
+    assert server.body == content.data
+
+
 # No answer.
 
 
