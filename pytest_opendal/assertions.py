@@ -122,7 +122,8 @@ async def assert_presign(  # the signature that users are promised
 
     The stranger uses a fresh connection, no proxy and only the signed headers, and follows no
     redirect. ``read`` has to give the content, ``stat`` its size, ``write`` has to store what is
-    sent, which replaces the file, and ``delete`` has to remove it.
+    sent, which replaces the file (other bytes are sent first where it holds them already), and
+    ``delete`` has to remove it.
 
     Args:
         storage: that signs.

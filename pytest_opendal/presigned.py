@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pytest_opendal.contents import size_text
 from pytest_opendal.digests import Content, Data, Difference, content_of, first_difference
+from pytest_opendal.errors import IsADirectory, NotADirectory, NotFound
 from pytest_opendal.paths import name_of, normalize
 from pytest_opendal.strangers import Answer, NoAnswer, ask, explain, place, scrub
 from pytest_opendal.words import did_you_mean
@@ -178,14 +179,40 @@ async def _stat(trial: Trial) -> str | None:
 
 
 async def _write(trial: Trial) -> str | None:
+    if trial.content is None or not await _holds(trial, trial.content):
+        return await _stored(trial, trial.content or _fresh())
+    # A server that stores nothing would pass.
+    first = await _stored(trial, _fresh(), "other bytes first, since the file holds these already")
+    return first or await _stored(trial, trial.content)
+
+
+def _fresh() -> Content:
+    """Return a content that nobody has."""
+    return Data(f"pytest-opendal {secrets.token_hex(16)}\n".encode())
+
+
+async def _holds(trial: Trial, content: Content) -> bool:
+    """Whether the storage holds a content before it is written."""
+    try:
+        if (await trial.storage.stat(trial.path)).content_length != content.size:
+            return False
+        held = trial.storage.stream(trial.path)
+        return await first_difference(content.stream(), held) is None
+    except (NotFound, NotADirectory, IsADirectory):
+        return False
+
+
+async def _stored(trial: Trial, content: Content, sent: str = "") -> str | None:
+    """Write as a stranger, and return what is wrong with what the storage holds then."""
     storage = trial.storage
-    content = trial.content or Data(f"pytest-opendal {secrets.token_hex(16)}\n".encode())
     async with ask(trial.request, storage.timeout, content) as answer:
         if answer.status not in _SUCCESS:
             return await _refused(trial, answer, "2xx")
     said = f"was accepted ({_status(answer)}), but the storage"
     if not await storage.exists(trial.path):
-        return trial.fails(f"{said} holds no such file", expected=size_text(content.size))
+        return trial.fails(
+            f"{said} holds no such file", expected=size_text(content.size), sent=sent
+        )
     difference = await first_difference(content.stream(), storage.stream(trial.path))
     if difference is None:
         return None
@@ -194,6 +221,7 @@ async def _write(trial: Trial) -> str | None:
         difference,
         expected=size_text(content.size),
         actual=size_text((await storage.stat(trial.path)).content_length),
+        sent=sent,
     )
 
 

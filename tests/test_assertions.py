@@ -815,6 +815,18 @@ def test_a_server_that_does_not_do_what_it_accepts_is_found_out(operation: str, 
     assert lines[0] == f"presigned {operation} of bucket:boot/kernel.img {claim}"
 
 
+def test_a_server_that_stores_nothing_is_found_out_where_the_content_is_there_already() -> None:
+    lines = failure(fetched(bucket(f"{OK}\r\n"), "boot/kernel.img", "write", HELLO))
+    assert lines[0].endswith("was accepted (200 OK), but the storage holds other content")
+    assert lines[3] == "  sent:     other bytes first, since the file holds these already"
+
+
+def test_a_content_that_is_there_already_can_be_written() -> None:
+    target = bucket()
+    holds(fetched(target, "boot/kernel.img", "write", HELLO))
+    assert target.files["boot/kernel.img"] == HELLO
+
+
 def test_a_file_that_was_accepted_and_not_stored_is_told() -> None:
     lines = failure(fetched(bucket(f"{OK}\r\n"), "boot/new.img", "write", b"new"))
     assert lines[0].endswith("was accepted (200 OK), but the storage holds no such file")
