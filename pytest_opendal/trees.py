@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_opendal.contents import compare, expected_of
 from pytest_opendal.digests import Content, Digest, closing
-from pytest_opendal.errors import NotFound
+from pytest_opendal.errors import NotADirectory, NotFound
 from pytest_opendal.loop import together
 from pytest_opendal.nearest import missing
 from pytest_opendal.paths import as_directory, is_directory, name_of, normalize, parents
@@ -61,10 +62,17 @@ class _Found:
         self.directories.update(f"{parent}/" for parent in parents(path))
 
     def kind(self, name: str) -> str:
-        """Say what the name is, with or without a slash; "" when it is missing."""
-        if name_of(name) in self.files:
+        """Say what the name is, with or without a slash; "" when it is missing.
+
+        An object store may have a file and a directory of one name: the slash tells which is meant.
+        """
+        if name_of(name) in self.files and not self.is_directory(name):
             return "a file"
         return "a directory" if as_directory(name) in self.directories else ""
+
+    def is_directory(self, name: str) -> bool:
+        """Whether a name with a slash is that of a directory."""
+        return name in self.directories
 
 
 async def tree_problem(storage: Subject, path: StrPath, wanted: Wanted) -> str | None:
@@ -72,15 +80,23 @@ async def tree_problem(storage: Subject, path: StrPath, wanted: Wanted) -> str |
     base = as_directory(normalize(path))
     found = await _scan(storage, base)
     if not found.files and not found.directories and base and not await storage.exists(base):
-        return await missing(storage, path)
+        return await _no_directory(storage, path)
     contents = await _compare_all(storage, base, found, wanted)
-    named = {name_of(name) for name in wanted}
+    named = {name_of(name) for name in wanted if not found.is_directory(name)}
     groups = {
         "missing": [_Entry(name) for name in wanted if not found.kind(name)] + contents.gone,
         "unexpected": [_Entry(name) for name in found.files - named],
         "differing": _wrong_kinds(found, wanted) + contents.unequal,
     }
     return _report(storage.display(path), groups) if any(groups.values()) else None
+
+
+async def _no_directory(storage: Subject, path: StrPath) -> str:
+    """Say what is there in place of a directory."""
+    with suppress(NotFound, NotADirectory):
+        if (await storage.stat(name := name_of(normalize(path)))).mode.is_file():
+            return f"{storage.display(name)} is a file, where a directory is needed"
+    return await missing(storage, path)
 
 
 async def _scan(storage: Subject, base: str) -> _Found:

@@ -400,6 +400,20 @@ def test_a_tree_may_be_named_by_paths_and_by_what_a_variable_holds(shelf: Shelf)
     holds(assertions.assert_tree(shelf, "", by_name))
 
 
+def test_a_file_and_a_directory_of_one_name_are_told_apart_by_the_slash() -> None:
+    shelf = Shelf({"x/d": HELLO, "x/d/f": HELLO})
+    holds(assertions.assert_tree(shelf, "x", {"d": HELLO, "d/": None, "d/f": None}))
+    lines = failure(assertions.assert_tree(shelf, "x", {"d/": None, "d/f": None}))
+    assert lines[1:] == ["  unexpected:", "    d"]
+
+
+@pytest.mark.parametrize("path", ["boot/kernel.img", "boot/kernel.img/"])
+def test_a_file_is_no_tree(shelf: Shelf, directory: Path, path: str) -> None:
+    claim = "boot/kernel.img is a file, where a directory is needed"
+    assert failure(assertions.assert_tree(shelf, path, {})) == [f"shelf:{claim}"]
+    assert told_of(directory, "assert_tree", path, {}) == f"lab:{claim}"
+
+
 def test_an_empty_storage_is_an_empty_tree() -> None:
     holds(assertions.assert_tree(Shelf(), "/", {}))
 
