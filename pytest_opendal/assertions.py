@@ -50,6 +50,7 @@ async def assert_hash(
         AssertionError: with both digests, both sizes, and the place of the first difference when
             the expected content is at hand; or with the nearest names when the path is missing.
         ValueError: no such algorithm, or a str that is no digest of it.
+        TypeError: ``expected`` or ``algo`` is of another type.
         FileNotFoundError: there is no such local file.
     """
     __tracebackhide__ = True
@@ -141,7 +142,8 @@ async def assert_presign(  # the signature that users are promised
     Raises:
         AssertionError: with what the server said, or where its content differs.
         Unsupported: the storage, or the installed opendal, cannot sign this.
-        ValueError: no such operation.
+        ValueError: no such operation, or no such number of seconds.
+        TypeError: ``content`` or ``expire_second`` is of another type.
         FileNotFoundError: there is no such local file.
     """
     __tracebackhide__ = True

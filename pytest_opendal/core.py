@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from pytest_opendal.models import PresignedRequest
 
 _SIGNED = frozenset(get_args(Operation))
+# opendal 0.47 panics where the end of a lifetime is beyond the time that it can count.
+_MOST_SECONDS = 2**31 - 1
+
+
+def _check_seconds(expire_second: object) -> None:
+    if not isinstance(expire_second, int) or isinstance(expire_second, bool):
+        raise TypeError(f"expire_second is a whole number of seconds, not {expire_second!r}")
+    if not 0 <= expire_second <= _MOST_SECONDS:
+        raise ValueError(f"expire_second is 0 to {_MOST_SECONDS} seconds, not {expire_second}")
 
 
 class Operations(Writing):
@@ -220,10 +229,15 @@ class Operations(Writing):
         """Sign a request that a stranger can perform for ``expire_second`` seconds.
 
         A path signed for writing counts as created.
+
+        Raises:
+            ValueError: no such operation, or no such number of seconds.
+            TypeError: ``expire_second`` is no whole number.
         """
         if operation not in _SIGNED:
             msg = f"cannot presign {operation!r}; choose read, stat, write or delete"
             raise ValueError(msg)
+        _check_seconds(expire_second)
         resolved = self._file(path, f"presign_{operation}")
         if operation == "delete":
             self.tracker.refuse_protected("presign_delete", resolved)
@@ -241,6 +255,10 @@ class Operations(Writing):
         )
 
     # -- tracking
+
+    def forget(self, path: StrPath) -> None:
+        """Take a file that a stranger has removed out of the record."""
+        self.tracker.deleted(self._file(path, "delete"))
 
     def created(self) -> set[str]:
         """Return what this storage object has created and not removed, without surrounding slashes."""

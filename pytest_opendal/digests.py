@@ -40,7 +40,10 @@ def new_hash(algo: str) -> _Hash:
 
     Raises:
         ValueError: hashlib has no such algorithm here, or its digests have no fixed length.
+        TypeError: ``algo`` is no name.
     """
+    if not isinstance(algo, str):
+        raise TypeError(f"algo is the name of an algorithm such as 'sha256', not {algo!r}")
     try:
         made = hashlib.new(algo.lower(), usedforsecurity=False)
     except ValueError:

@@ -233,6 +233,7 @@ async def _delete(trial: Trial) -> str | None:
             return await _refused(trial, answer, "2xx")
     if await trial.storage.exists(trial.path):
         return trial.fails(f"was accepted ({_status(answer)}), but the path still exists")
+    trial.storage.forget(trial.path)
     return None
 
 

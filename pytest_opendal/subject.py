@@ -39,5 +39,8 @@ class Subject(Protocol):
     async def presign(self, operation: str, path: StrPath, expire_second: int) -> PresignedRequest:
         """Sign ``read``, ``stat``, ``write`` or ``delete``; raises `Unsupported`."""
 
+    def forget(self, path: StrPath) -> None:
+        """Take a file that a stranger has removed out of the record of what was created."""
+
     def display(self, path: StrPath) -> str:
         """Return the path as messages show it: ``sdcard:dir/file``."""

@@ -85,6 +85,9 @@ class Shelf:
                     seen.add(found)
                     yield found
 
+    def forget(self, path: StrPath) -> None:
+        self.asked.append(f"forget {path}")
+
     async def presign(self, operation: str, path: StrPath, expire_second: int) -> PresignedRequest:
         raise Unsupported(f"{self.display(path)}: presign_{operation} for {expire_second} s")
 
@@ -184,6 +187,9 @@ class Operated:
     async def scan(self, path: StrPath) -> AsyncIterator[str]:
         async for entry in await self.operator.scan(normalize(path) or "/"):
             yield entry.path
+
+    def forget(self, path: StrPath) -> None:
+        """Do nothing: there is no record."""
 
     async def presign(self, operation: str, path: StrPath, expire_second: int) -> PresignedRequest:
         sign = getattr(self.operator, f"presign_{operation}")

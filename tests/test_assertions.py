@@ -730,6 +730,12 @@ def test_a_signed_request_works_for_a_stranger(operation: str) -> None:
     holds(fetched(bucket(), "boot/kernel.img", operation))
 
 
+def test_what_a_stranger_has_removed_is_forgotten() -> None:
+    target = bucket()
+    holds(fetched(target, "boot/kernel.img", "delete"))
+    assert target.asked[-1] == "forget boot/kernel.img"
+
+
 @pytest.mark.parametrize("operation", ["read", "stat"])
 def test_the_content_that_a_stranger_gets_may_be_given(operation: str, tmp_path: Path) -> None:
     local = tmp_path / "kernel.img"

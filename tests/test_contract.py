@@ -1210,7 +1210,20 @@ def test_presigned_requests_work_for_strangers(lab: Lab, storage: Storage) -> No
             storage.presign_delete("g", 60)
     else:
         storage.assert_presign("g", "delete")
+        assert "g" not in storage.get_created_resources()
         assert not storage.exists("g")
+
+
+@pytest.mark.parametrize("operation", ["stat", "read", "write", "delete"])
+def test_a_lifetime_is_a_number_of_seconds(storage: Storage, operation: str) -> None:
+    sign = getattr(storage, f"presign_{operation}")
+    for wrong in (None, "60", 1.5, True):
+        with pytest.raises(TypeError, match="expire_second is a whole number of seconds, not"):
+            sign("new", wrong)
+    for beyond in (-1, 10**18):
+        with pytest.raises(ValueError, match=f"is 0 to 2147483647 seconds, not {beyond}"):
+            sign("new", beyond)
+    assert storage.get_created_resources() == set()
 
 
 def test_a_presigned_request_shows_no_signature(lab: Lab, storage: Storage) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -70,6 +70,12 @@ def test_a_message_repeats_only_the_beginning_of_a_long_text() -> None:
 @pytest.mark.parametrize("algo", ["sha265", "SHA265", "sha-265"])
 def test_an_unknown_algorithm_gets_a_did_you_mean(algo: str) -> None:
     with pytest.raises(ValueError, match=f"no algorithm '{algo}' here; did you mean 'sha256'"):
+        digests.new_hash(algo)
+
+
+@pytest.mark.parametrize("algo", [None, 256, b"md5"])
+def test_an_algorithm_is_named(algo: Any) -> None:
+    with pytest.raises(TypeError, match=f"such as 'sha256', not {algo!r}"):
         digests.new_hash(algo)
 
 
