@@ -7,7 +7,7 @@ import hashlib
 import os
 import string
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pytest_opendal.loop import aside
 from pytest_opendal.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from hashlib import _Hash
 
 T = TypeVar("T")
@@ -140,11 +140,12 @@ class LocalFile:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.path.stat().st_size
+        with _named(self.path):
+            return self.path.stat().st_size
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the content in chunks, each read in a thread."""
-        with await asyncio.to_thread(self.path.open, "rb") as file:
+        with _named(self.path), await asyncio.to_thread(self.path.open, "rb") as file:
             while chunk := await asyncio.to_thread(file.read, BLOCK):
                 yield chunk
 
@@ -157,9 +158,21 @@ class LocalFile:
             given_up.set()
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file of this machine cannot be read; most of what the system says does not."""
+    try:
+        yield
+    except OSError as error:
+        # Not one that is taken for trouble with a server.
+        kind = type(error) if isinstance(error, FileNotFoundError | PermissionError) else OSError
+        why = f"cannot read the local file {path}: {error.strerror or error}"
+        raise kind(why) from None
+
+
 def _hash_file(path: Path, algo: str, given_up: threading.Event) -> str:
     made, block = new_hash(algo), memoryview(bytearray(_HASHED))
-    with path.open("rb", buffering=0) as file:
+    with _named(path), path.open("rb", buffering=0) as file:
         while (size := file.readinto(block)) and not given_up.is_set():
             made.update(block[:size])
     return made.hexdigest()

@@ -89,12 +89,12 @@ class ConfigInvalid(StorageError):
     """The configuration of a storage is wrong; raised before any test uses it."""
 
 
-RAISED = (StorageError, AssertionError, ValueError, TypeError)
-"""What operations and assertions raise for a test to see."""
+RAISED = (StorageError, AssertionError, ValueError, TypeError, OSError)
+"""What operations and assertions raise for a test to see; OSError for files of this machine."""
 
 
 def bare(error: Exception) -> Exception:
-    """Return an error without the frames below: they hold the backend, which --showlocals shows."""
+    """Return an error without the frames below: they hold what --showlocals shows, as the backend."""
     if error.__cause__ is not None:
         error.__cause__.with_traceback(None)
     return error.with_traceback(None)

@@ -19,7 +19,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, parse_headers
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pytest_opendal.digests import closing
 
@@ -90,9 +90,9 @@ async def ask(
         NoAnswer: no connection, silence for ``seconds``, or something that is no HTTP; iterating
             the body raises it too.
     """
-    peer = await _connect(urlsplit(request.url), seconds)
+    peer = await _connect(request, seconds)
     try:
-        head = await _exchange(peer, _request_head(request, content), content)
+        head = await _exchange(peer, request, content)
         body = _body(peer.reader, request.method, head)
         answer = Answer(head.status, head.reason, head.headers, body)
         async with aclosing(_in_time(answer, body, peer)) as answer.body:
@@ -113,7 +113,8 @@ class _Peer:
     writer: asyncio.StreamWriter
 
 
-async def _connect(parts: SplitResult, seconds: float) -> _Peer:
+async def _connect(request: PresignedRequest, seconds: float) -> _Peer:
+    parts = urlsplit(request.url)._replace(query="")  # locals are shown by --showlocals
     host = parts.hostname or ""
     with _as_no_answer(host, seconds):
         async with asyncio.timeout(seconds):
@@ -168,13 +169,13 @@ class _Head:
     headers: HTTPMessage
 
 
-async def _exchange(peer: _Peer, request_head: bytes, content: Content | None) -> _Head:
+async def _exchange(peer: _Peer, request: PresignedRequest, content: Content | None) -> _Head:
     """Send while listening: a server may refuse, and hang up, before it has read everything."""
     head = asyncio.ensure_future(_read_head(peer.reader))
     try:
         # What the server said before it hung up or stopped reading counts.
         with suppress(ConnectionError, TimeoutError):
-            peer.writer.write(request_head)
+            peer.writer.write(_request_head(request, content))
             await _send(peer, content, head)
         with _as_no_answer(peer.host, peer.seconds):
             async with asyncio.timeout(peer.seconds):

@@ -16,7 +16,7 @@ from pytest_opendal import digests
 from pytest_opendal.digests import BLOCK, Data, Difference, Digest, LocalFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
 
 HELLO = b"hello"
@@ -143,6 +143,37 @@ def test_a_missing_local_file_is_named(tmp_path: Path) -> None:
 def test_a_local_directory_is_no_content(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
         digests.content_of(tmp_path)
+
+
+MEMORY = "/proc/self/mem"
+"""Can be opened, and not read."""
+
+
+async def size(content: LocalFile) -> int:
+    return content.size
+
+
+@pytest.mark.parametrize(
+    ("path", "use", "error"),
+    [
+        ("gone", lambda content: content.hash("md5"), FileNotFoundError),
+        ("gone", lambda content: anext(content.stream()), FileNotFoundError),
+        ("gone", size, FileNotFoundError),
+        (MEMORY, lambda content: content.hash("md5"), OSError),
+        (MEMORY, lambda content: anext(content.stream()), OSError),
+    ],
+)
+def test_a_local_file_that_cannot_be_read_is_named(
+    tmp_path: Path, path: str, use: Callable[[LocalFile], Coroutine[Any, Any, object]], error: Any
+) -> None:
+    content = LocalFile(tmp_path / path)
+
+    async def read() -> None:
+        await use(content)
+
+    with pytest.raises(error, match=f"^cannot read the local file {content.path}: ") as caught:
+        asyncio.run(read())
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize("value", ["text", 5, None])

@@ -506,3 +506,27 @@ def test_all_places_that_nobody_answers_for(suite: Suite, *, environment: bool) 
         _, text = one.run(*ALL, "--full-trace", "-k", "passes or fails")
     assert " failed" in text
     assert one.leaked(text) == []
+
+
+def test_a_local_file_that_cannot_be_read_shows_no_signed_request(
+    suite: Suite, seaweedfs: servers.SeaweedFS
+) -> None:
+    suite.several("lab", lab={"scheme": "s3", "kwargs": seaweedfs.kwargs, "retention": "none"})
+    suite.write(
+        test_it="""
+        import asyncio
+        from pathlib import Path
+
+        def test_claim(opendal):
+            opendal.assert_presign("f", "write", content=Path("/proc/self/mem"))
+
+        def test_awaited(opendal_async):
+            claim = opendal_async.assert_presign("f", "write", content=Path("/proc/self/mem"))
+            asyncio.run(claim)
+        """
+    )
+    result = suite.run("-l", "--tb=long")
+    result.assert_outcomes(failed=2)
+    text = output(result)
+    assert "OSError: cannot read the local file /proc/self/mem: Input/output error" in text
+    assert "X-Amz-" not in text
