@@ -14,7 +14,7 @@ from pytest_opendal.digests import Content, Data, Difference, content_of, first_
 from pytest_opendal.errors import IsADirectory, NotADirectory, NotFound
 from pytest_opendal.paths import name_of, normalize
 from pytest_opendal.strangers import Answer, NoAnswer, ask, explain, place, scrub
-from pytest_opendal.words import did_you_mean
+from pytest_opendal.words import did_you_mean, printable
 
 if TYPE_CHECKING:
     import os
@@ -67,13 +67,12 @@ class Trial:
         """Return the message of a failure: the claim, aligned details, the request, the bytes."""
         details["request"] = f"{self.request.method} {place(self.request.url)}"
         width = max(map(len, details)) + 1
-        return "\n".join(
-            [
-                f"presigned {self.operation} of {self.storage.display(self.path)} {claim}",
-                *(f"  {name + ':':{width}} {text}" for name, text in details.items() if text),
-                *(f"  {line}" for line in (difference.lines() if difference else ())),
-            ]
-        )
+        lines = [
+            f"presigned {self.operation} of {self.storage.display(self.path)} {claim}",
+            *(f"  {name + ':':{width}} {text}" for name, text in details.items() if text),
+            *(f"  {line}" for line in (difference.lines() if difference else ())),
+        ]
+        return "\n".join(map(printable, lines))
 
 
 def unsound(trial: Trial) -> str | None:
@@ -208,7 +207,7 @@ async def _stored(trial: Trial, content: Content, sent: str = "") -> str | None:
     async with ask(trial.request, storage.timeout, content) as answer:
         if answer.status not in _SUCCESS:
             return await _refused(trial, answer, "2xx")
-    said = f"was accepted ({_status(answer)}), but the storage"
+    said = f"was accepted ({_status(trial, answer)}), but the storage"
     if not await storage.exists(trial.path):
         return trial.fails(
             f"{said} holds no such file", expected=size_text(content.size), sent=sent
@@ -232,7 +231,7 @@ async def _delete(trial: Trial) -> str | None:
         if answer.status not in _SUCCESS:
             return await _refused(trial, answer, "2xx")
     if await trial.storage.exists(trial.path):
-        return trial.fails(f"was accepted ({_status(answer)}), but the path still exists")
+        return trial.fails(f"was accepted ({_status(trial, answer)}), but the path still exists")
     trial.storage.forget(trial.path)
     return None
 
@@ -245,15 +244,15 @@ _TRIALS: dict[str, Callable[[Trial], Awaitable[str | None]]] = {
 }
 
 
-def _status(answer: Answer) -> str:
-    return f"{answer.status} {answer.reason}".strip()
+def _status(trial: Trial, answer: Answer) -> str:
+    return scrub(f"{answer.status} {answer.reason}".strip(), trial.request)
 
 
 async def _refused(trial: Trial, answer: Answer, expected: str) -> str:
     return trial.fails(
         "was redirected, which is not followed" if answer.location else "was refused",
         expected=expected,
-        actual=scrub(_status(answer), trial.request),
-        location=answer.location,
+        actual=_status(trial, answer),
+        location=scrub(answer.location, trial.request),
         server=await explain(answer, trial.request, trial.storage.timeout),
     )

@@ -864,6 +864,22 @@ def test_a_refusal_is_told_in_the_servers_own_words(operation: str) -> None:
     assert "secret" not in "".join(lines)
 
 
+def test_what_a_server_says_reaches_no_terminal_as_it_is() -> None:
+    answer = "HTTP/1.1 403 No\x1b[31m\r\n\r\nno \x1b[2J\x1b]0;title\x07"
+    lines = failure(fetched(bucket(answer), "boot/kernel.img", "read"))
+    assert lines[2:4] == [
+        "  actual:   403 No\\x1b[31m",
+        "  server:   no \\x1b[2J\\x1b]0;title\\x07",
+    ]
+
+
+@pytest.mark.parametrize("operation", ["write", "delete"])
+def test_a_secret_in_the_words_of_a_server_that_lies_is_cut(operation: str) -> None:
+    text = "\n".join(failure(fetched(bucket("HTTP/1.1 200 secret\x1b\r\n\r\n"), "f", operation)))
+    assert "secret" not in text
+    assert "\x1b" not in text
+
+
 def test_a_redirect_is_shown_and_not_followed() -> None:
     answer = "HTTP/1.1 302 Found\r\nLocation: http://other.example/x?secret\r\n\r\n"
     lines = failure(fetched(bucket(answer), "boot/kernel.img", "read"))
