@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import html
 import io
+import json
 import os
 import re
+import socket
 import ssl
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ _STRAY = 0.2
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: ([^\r\n]*))?\s*")
 _FIRST_FINAL_STATUS = 200
 _SUCCESS = range(200, 300)
+_REDIRECTS = range(300, 400)
 _BODILESS = {204, 304}
 
 
@@ -72,7 +75,7 @@ class Answer:
     @property
     def location(self) -> str:
         """Where a redirect points to, without its query; "" when the answer is none."""
-        return place(self.headers.get("location", ""))
+        return place(self.headers.get("location", "")) if self.status in _REDIRECTS else ""
 
 
 @asynccontextmanager
@@ -116,7 +119,8 @@ class _Peer:
 async def _connect(request: PresignedRequest, seconds: float) -> _Peer:
     parts = urlsplit(request.url)._replace(query="")  # locals are shown by --showlocals
     host = parts.hostname or ""
-    with _as_no_answer(host, seconds):
+    invalid = f"no connection with {host}: the host or the port of the URL is invalid"
+    with _as_no_answer(host, seconds, invalid):
         async with asyncio.timeout(seconds):
             tls = None
             if parts.scheme == "https":
@@ -127,8 +131,14 @@ async def _connect(request: PresignedRequest, seconds: float) -> _Peer:
 
 
 @contextmanager
-def _as_no_answer(host: str, seconds: float) -> Iterator[None]:
-    """Turn what a connection can raise into `NoAnswer`, without a cause that holds the request."""
+def _as_no_answer(host: str, seconds: float, strange: str = "") -> Iterator[None]:
+    """Turn what a connection can raise into `NoAnswer`, without a cause that holds the request.
+
+    Args:
+        host: to name.
+        seconds: that it was given.
+        strange: what to say of a `ValueError`; by default, that the host does not speak HTTP.
+    """
     try:
         yield
     except TimeoutError:
@@ -138,14 +148,19 @@ def _as_no_answer(host: str, seconds: float) -> Iterator[None]:
     except (asyncio.IncompleteReadError, ConnectionResetError):
         raise _HungUp(f"{host} hung up before it answered") from None
     except OSError as error:
-        # asyncio's own text names the address instead of the reason.
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        why = f"no connection with {host}: {reason}"
+        why = f"no connection with {host}: {_reason(error)}"
     except (HTTPException, ValueError):
-        why = f"{host} did not answer in HTTP"
+        why = strange or f"{host} did not answer in HTTP"
     else:
         return
     raise NoAnswer(why) from None
+
+
+def _reason(error: OSError) -> str:
+    """Return why there is no connection; asyncio's own text names addresses instead."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "no such host"
+    return os.strerror(error.errno) if error.errno else "none of its addresses takes one"
 
 
 def _request_head(request: PresignedRequest, content: Content | None) -> bytes:
@@ -295,7 +310,10 @@ async def _in_time(
 
 def place(url: str) -> str:
     """Return a URL as messages show it: without user, password and the text of its query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no IPv6 address
+        return "..."
     shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
     return f"{shown.geturl()}{'?...' if parts.query else ''}"
 
@@ -315,7 +333,8 @@ async def explain(answer: Answer, request: PresignedRequest, seconds: float) -> 
                 body += chunk
                 if len(body) >= _EXPLANATION:
                     break
-    parts = _words(bytes(body[:_EXPLANATION]).decode("utf-8", "replace"))
+    text = bytes(body[:_EXPLANATION]).decode("utf-8", "replace")
+    parts = _words(_without_half_secret(text, request))
     parts = parts or [answer.headers.get("x-ms-error-code", "")]
     # One by one: joined, "InvalidToken: The ..." would look like a token and its value.
     return ": ".join(scrub(part, request) for part in parts)[:_WORDS]
@@ -329,8 +348,20 @@ def _words(text: str) -> list[str]:
     """
     if text.lstrip().startswith("<"):
         return [part for name in ("Code", "Message", "title") if (part := _element(text, name))]
-    first_line = " ".join(text.strip().partition("\n")[0].split())
-    return [first_line[:_WORDS]] if first_line else []
+    if text.lstrip().startswith(("{", "[")):
+        line = _json_text(text) or " ".join(text.split())
+    else:
+        line = " ".join(text.strip().partition("\n")[0].split())
+    return [line] if line else []
+
+
+def _json_text(text: str) -> str:
+    """Return what a JSON that may be cut says for people, "" when it does not."""
+    for name in ("message", "error_description", "detail", "title", "error"):
+        if found := re.search(rf'(?i)"{name}"\s*:\s*("(?:[^"\\]|\\.)+")', text):
+            with suppress(ValueError):
+                return " ".join(json.loads(found[1], strict=False).split())
+    return ""
 
 
 def _element(text: str, name: str) -> str:
@@ -355,6 +386,15 @@ def scrub(text: str, request: PresignedRequest) -> str:
         text = text.replace(secret, "...")
     for pattern, replacement in _LOOKS_SECRET:
         text = pattern.sub(replacement, text)
+    return text
+
+
+def _without_half_secret(text: str, request: PresignedRequest) -> str:
+    """Cut off the beginning of a secret at the end of a text that may go on."""
+    for secret in _secrets(request):
+        for length in range(len(secret) - 1, _SHORTEST_SECRET - 1, -1):
+            if text.endswith(secret[:length]):
+                return f"{text[:-length]}..."
     return text
 
 

@@ -221,6 +221,15 @@ def test_a_redirect_is_not_followed_and_its_query_is_hidden() -> None:
     assert asyncio.run(location()) == (307, "http://other.example/x?...")
 
 
+def test_what_is_no_redirect_leads_nowhere() -> None:
+    async def location() -> str:
+        server = Server(b"HTTP/1.1 403 Forbidden\r\nLocation: /login\r\n\r\n")
+        async with serving(server), ask(signed(server.url), SECONDS) as found:
+            return found.location
+
+    assert asyncio.run(location()) == ""
+
+
 def test_a_refusal_is_heard_before_the_whole_body_was_sent() -> None:
     server = Server(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", hangs=True)
     assert asyncio.run(talk(server, "PUT", Data(b"x" * 50_000_000))) == (403, b"")
@@ -327,6 +336,38 @@ def test_a_refused_connection_is_said_so() -> None:
         ) as caught:
             asyncio.run(connect())
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (OSError("Multiple exceptions: ..."), "none of its addresses takes one"),
+    ],
+)
+def test_a_host_without_a_connection_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise error
+
+    async def connect() -> None:
+        async with ask(signed("http://minio.lab/x"), SECONDS):
+            pass
+
+    monkeypatch.setattr(asyncio, "open_connection", fails)
+    with pytest.raises(NoAnswer, match=f"^no connection with minio.lab: {reason}$"):
+        asyncio.run(connect())
+
+
+@pytest.mark.parametrize("place", ["a..b", "127.0.0.1:99999", "127.0.0.1:x"])
+def test_an_invalid_host_or_port_is_said_to_be_one(place: str) -> None:
+    async def connect() -> None:
+        async with ask(signed(f"http://{place}/x"), SECONDS):
+            pass
+
+    with pytest.raises(NoAnswer, match="the host or the port of the URL is invalid"):
+        asyncio.run(connect())
 
 
 def test_a_stranger_who_is_cancelled_hangs_up_at_once() -> None:
@@ -449,6 +490,11 @@ More.</Message><AWSAccessKeyId>{KEY}</AWSAccessKeyId><StringToSign>AWS4 {SIGNATU
         (f"bad {SIGNATURE[:40]}", "bad ..."),
         ("see http://x.example/y?sig=abc now", "see http://x.example/y?... now"),
         ('{"secret_access_key": "abc"}', '{"secret_access_key": ...'),
+        ('{\n "error": {"code": 400,\n  "message": "too \\"old\\"\\nnow"}}', 'too "old" now'),
+        ('{\n "message": "no user AKIA\\u0045XAMPLEKEYID"\n}', "no user ..."),
+        ('{"error": "denied", "message": "cut', "denied"),
+        ('{\n  "code": 5\n}', '{ "code": 5 }'),
+        ("{ no json", "{ no json"),
         ("signature=abc&x", "signature=..."),
     ],
 )
@@ -458,6 +504,18 @@ def test_an_error_is_told_without_its_secrets(body: str, words: str) -> None:
 
 def test_azure_tells_the_error_of_a_head_request_in_a_header() -> None:
     assert explained("", **{"x-ms-error-code": "BlobNotFound"}) == "BlobNotFound"
+
+
+@pytest.mark.parametrize("secret", [KEY, SIGNATURE, "header-secret"])
+@pytest.mark.parametrize(("end", "tags"), [(300, ("", "")), (16 * 1024, ("<Error>", "<Message>"))])
+def test_no_part_of_a_secret_is_left_where_an_error_is_cut(
+    end: int, tags: tuple[str, str], secret: str
+) -> None:
+    for shown in (3, len(secret) // 2, len(secret) - 1):
+        before = ("oh no " * end)[: end - shown - len("".join(tags))]
+        words = explained(f"{before.join(tags)}{secret} and more")
+        assert words
+        assert secret[:3] not in words
 
 
 def test_only_the_beginning_of_a_long_error_is_told() -> None:
@@ -508,6 +566,7 @@ def test_harmless_parameters_do_not_garble_a_message() -> None:
         ("http://user:pw@host:1/a%20b?x=1#y", "http://host:1/a%20b?..."),
         ("https://host/a", "https://host/a"),
         ("", ""),
+        ("http://[::1/x?secret", "..."),
     ],
 )
 def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
