@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_CONDITIONS, Conditions
+from pytest_opendal.connection import UNREACHABLE
 from pytest_opendal.digests import new_hash
 from pytest_opendal.loop import away
 from pytest_opendal.paths import StrPath, as_directory, is_directory, name_of, normalize, parents
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_opendal.models import Capability, Metadata
 
 _POLL_FIRST, _POLL_MOST = 0.02, 1.0
+# What a look may take that begins just before the end.
+_LOOK_SECONDS = 1.0
 
 
 class Reading:
@@ -279,21 +282,43 @@ class Reading:
 
         Raises:
             StorageTimeout: it did not come; the message says what was there last.
+            StorageUnavailable: it did not come, and the storage could not be reached at last.
         """
         seconds = self.timeout if timeout is None else timeout
         deadline, pause = time.monotonic() + seconds, _POLL_FIRST
         while True:
-            found = await self._find(path, "wait_until")
-            if found is not None and await _holds(condition, found):
+            found = await self._look(path, deadline)
+            if (
+                found
+                and not isinstance(found, errors.StorageError)
+                and await _holds(condition, found)
+            ):
                 return found
             if time.monotonic() >= deadline:
-                state = (
-                    "nothing there" if found is None else f"there with {found.content_length} bytes"
-                )
-                reason = f"not as awaited within {seconds:g} s ({state})"
-                raise self.connection.error(errors.StorageTimeout, "wait_until", str(path), reason)
+                raise self._not_as_awaited(path, seconds, found)
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, _POLL_MOST)
+
+    async def _look(self, path: StrPath, deadline: float) -> Metadata | errors.StorageError | None:
+        """Return what is there, or why nobody knows: a server may start anew while one waits."""
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), _LOOK_SECONDS)):
+                return await self._find(path, "wait_until")
+        except UNREACHABLE as error:
+            return error
+        except TimeoutError:
+            return errors.StorageTimeout("no answer")
+
+    def _not_as_awaited(
+        self, path: StrPath, seconds: float, found: Metadata | errors.StorageError | None
+    ) -> errors.StorageError:
+        kind: type[errors.StorageError] = errors.StorageTimeout
+        if isinstance(found, errors.StorageError):
+            kind, state = type(found), str(found).removeprefix(f"{self.name}: ")
+        else:
+            state = f"there with {found.content_length} bytes" if found else "nothing there"
+        reason = f"not as awaited within {seconds:g} s ({state})"
+        return self.connection.error(kind, "wait_until", str(path), reason)
 
 
 async def _holds(condition: Callable[[Metadata], object] | None, found: Metadata) -> bool:

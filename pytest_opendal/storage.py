@@ -200,11 +200,13 @@ class Storage:
 
         Args:
             path: file or directory that appears later.
-            timeout: seconds to wait; the storage's ``timeout`` by default.
+            timeout: seconds to wait; the storage's ``timeout`` by default. A silent storage may
+                make it one more.
             condition: asked with the metadata until it is true.
 
         Raises:
             StorageTimeout: it did not come in time.
+            StorageUnavailable: nor could the storage be reached at the end.
         """
         return self._run(self._core.wait_until(path, timeout, condition=condition))
 

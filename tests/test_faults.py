@@ -185,6 +185,24 @@ def test_two_failures_for_the_moment_are_not_noticed(
     assert len(server.requests) >= 3
 
 
+def test_a_wait_goes_on_while_a_server_starts_anew(lab: Lab, server: Faulty) -> None:
+    storage = lab.open(retries=0)
+    lab.stranger.write("d/f", b"content")
+    server.fail("503", times=3)
+    assert storage.wait_until("d/f", 10).content_length == len(b"content")
+    assert len(server.requests) > 3
+
+
+def test_a_wait_ends_in_time_on_a_silent_server(lab: Lab, server: Faulty) -> None:
+    """Not after the time limit of the storage, which may be longer."""
+    storage = lab.open()
+    server.fail("silent")
+    begun = time.monotonic()
+    with pytest.raises(errors.StorageTimeout, match=r"awaited within 0\.2 s \(no answer\)$"):
+        storage.wait_until("d/f", 0.2)
+    assert time.monotonic() - begun < PATIENCE
+
+
 def test_requests_are_repeated_as_often_as_configured(lab: Lab, server: Faulty) -> None:
     for retries in (0, 1, 3):
         storage = lab.open(retries=retries)
