@@ -28,7 +28,7 @@ _BLOCK = re.compile(
 _HEAD = "from pathlib import Path\n\nimport pytest\n\n"
 _FIXTURES = "opendal, results, opendal_flasher, tmp_path, monkeypatch"
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-_SCRATCH = re.compile(r"/\S*/(?=firmware\.img)")
+_SCRATCH = re.compile(r"(?<!\S)/\S*/(?=firmware\.img)")
 _CONFTEST = """
 import asyncio
 import json
@@ -48,7 +48,8 @@ class Board:
 
 @pytest.fixture
 def opendal_flasher(tmp_path):
-    return Flasher(Board(), asyncio.run, lambda error: (type(error), str(error)), tmp_path)
+    board = Board()
+    return Flasher(lambda: board, asyncio.run, lambda error: (type(error), str(error)), tmp_path)
 
 @pytest.fixture
 def results(opendal_factory):
