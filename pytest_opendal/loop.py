@@ -14,6 +14,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 import types
 from concurrent.futures import Future
 from contextlib import suppress
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
 _SIGNAL_SECONDS = 0.25
+_ANSWER_SECONDS = 1.0
+_LOOK_SECONDS = 0.001
+_TELL = asyncio.BaseEventLoop.call_soon_threadsafe.__code__
 _MOVE = object()
 
 
@@ -354,6 +358,26 @@ class LoopThread:
         self._thread.join(_STOP_SECONDS)
         if not self._thread.is_alive():
             loop.close()
+        _await_answers()
+
+
+def _await_answers() -> None:
+    """Wait until no thread of opendal is within the call that told a loop of an answer.
+
+    One that is there when Python comes to its end kills the process: SIGABRT or SIGSEGV after an
+    error, one in ten on 0.45 and fewer on 0.47, also without us.
+    """
+    patience = time.monotonic() + _ANSWER_SECONDS
+    frames = sys._current_frames  # noqa: SLF001 - documented; only it tells of such threads
+    while time.monotonic() < patience and any(map(_answers, frames().values())):
+        time.sleep(_LOOK_SECONDS)
+
+
+def _answers(frame: types.FrameType | None) -> bool:
+    """Whether a thread began with that call, as only those do that are not Python's."""
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    return frame is not None and frame.f_code is _TELL
 
 
 def drop(closing: Coroutine[Any, Any, object]) -> None:

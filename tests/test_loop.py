@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import signal
@@ -175,6 +176,28 @@ def test_it_starts_again_after_a_stop() -> None:
     thread.stop()
     assert thread.run(_answer()) == 42
     thread.stop()
+
+
+def test_stop_waits_for_threads_of_opendal_that_still_tell_of_an_answer() -> None:
+    """One that is within this call when Python comes to its end kills the process."""
+    inside, stopping = threading.Event(), threading.Event()
+    told = []
+
+    class Slow(asyncio.SelectorEventLoop):
+        def _write_to_self(self) -> None:
+            inside.set()
+            stopping.wait(5)
+            time.sleep(0.1)
+            told.append(True)
+
+    loop, slow = LoopThread(), Slow()
+    assert loop.run(_answer()) == 42
+    _thread.start_new_thread(slow.call_soon_threadsafe, (print,))
+    assert inside.wait(5)
+    stopping.set()
+    loop.stop()
+    assert told
+    slow.close()
 
 
 def test_a_forked_child_is_told(loop: LoopThread) -> None:
