@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pytest_opendal import reap, recovery, remnants
-from pytest_opendal.report import Reason
+from pytest_opendal.report import REAP, Reason
 from pytest_opendal.terminal import resources
 from pytest_opendal.words import printable
 
@@ -29,7 +31,7 @@ class Aftermath:
     """What runs before this one left: looked for when it starts, told then and at its end."""
 
     def __init__(
-        self, directory: Path, run_id: str, storages: Iterable[StorageSettings] = ()
+        self, directory: Path, run_id: str, storages: Iterable[StorageSettings], here: Path
     ) -> None:
         """Look, and remove what tells of nothing; only the journals of dead processes are read.
 
@@ -37,27 +39,33 @@ class Aftermath:
             directory: where the journals of this run are.
             run_id: of this run.
             storages: those of the configuration.
+            here: where the user is, who may give the command.
         """
         self._directory = directory
         self._run_id = run_id
         self._storages = list(storages)
+        self._here = here
         self._found = self._look()
         reap.tidy(self._found.remnants)
         self._reaped: list[Reaped] = []
         self._is_told = False
 
     def _look(self) -> Found:
-        found = remnants.find([self._directory], without=self._run_id)
         # The private directory is one for all projects of this user.
-        others = [place for place in remnants.private_places() if place != self._directory]
-        shared = remnants.find(others).remnants
-        ours = tuple(remnant for remnant in shared if self._is_here(remnant))
-        return replace(found, remnants=(*found.remnants, *ours))
+        shared = remnants.private_places()
+        found = remnants.find([self._directory], without=self._run_id)
+        others = remnants.find(place for place in shared if place != self._directory)
+        ours = tuple(
+            remnant
+            for remnant in (*found.remnants, *others.remnants)
+            if remnant.path.parent not in shared or self._concerns(remnant)
+        )
+        return replace(found, remnants=ours)
 
-    def _is_here(self, remnant: Remnant) -> bool:
-        """Whether a process left something on a storage of the configuration."""
+    def _concerns(self, remnant: Remnant) -> bool:
+        """Whether a process left something on a storage of the configuration, or nothing at all."""
         identities = [settings.identity for settings in self._storages]
-        return any(
+        return not remnant.records or any(
             recovery.identity_of(remnants.opened_of(record)) in identities
             for record in remnant.records
         )
@@ -88,13 +96,26 @@ class Aftermath:
             f"{resources(count)} in {storage}" for storage, count in sorted(counts.items())
         )
         runs = _runs(len({part.run_id for part in counted}))
-        return [f"{runs} left {told}; remove with --opendal-reap, or: pytest-opendal reap"]
+        command = self._command(self._found.remnants)
+        return [f"{runs} left {told}; remove with --opendal-reap, or: {command}"]
+
+    def _command(self, found: Iterable[Remnant]) -> str:
+        """Return the command that finds these remnants when it is given where the user is."""
+        looked = {os.path.realpath(place) for place in remnants.looked_into(self._here)}
+        places = dict.fromkeys(remnant.path.parent for remnant in found if remnant.records)
+        if looked.issuperset(map(os.path.realpath, places)):
+            return REAP
+        named = [f"--journal-dir {shlex.quote(self._from_here(place))}" for place in places]
+        return " ".join((REAP, *named))
+
+    def _from_here(self, place: Path) -> str:
+        return str(place.relative_to(self._here) if place.is_relative_to(self._here) else place)
 
     def settle(self, collector: Collector) -> list[str]:
         """Tell the collector what is still there, and return what the header did not tell."""
         known = {remnant.path for remnant in self._found.remnants}
         there = [remnant for remnant in self._look().remnants if remnant.path in known]
-        collector.add_remnants(remnants.counted(there))
+        collector.add_remnants(remnants.counted(there), self._command(there))
         collector.leave_alone(*self._alone)
         return [] if self._is_told else [f"opendal: {line}" for line in reaped_lines(self._reaped)]
 

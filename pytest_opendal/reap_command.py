@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pytest_opendal.remnants import Found, Remnant
     from pytest_opendal.settings import Lab, StorageSettings
 
-_CACHE = Path(".pytest_cache", "opendal")
-
 
 class Mistake(click.ClickException):
     """What the user gave cannot be used."""
@@ -145,9 +143,7 @@ def _places(directories: tuple[Path, ...]) -> list[Path]:
             raise ConfigInvalid(f"--journal-dir: {directory} is no directory")
     if directories:
         return list(directories)
-    here = Path.cwd()
-    caches = [place / _CACHE for place in (here, *here.parents) if (place / _CACHE).is_dir()]
-    return [*caches[:1], *remnants.private_places()]
+    return remnants.looked_into(Path.cwd())
 
 
 def _older(found: Found, before: datetime | None) -> Found:

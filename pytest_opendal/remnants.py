@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _DEPTH_OF_WORKERS = 2
 _OTHERS_MAY = 0o077
+_CACHE = Path(".pytest_cache", "opendal")
 # They end with their process.
 _VOLATILE = frozenset({"memory", "moka", "mini-moka", "mini_moka", "dashmap"})
 
@@ -80,6 +81,12 @@ def private_places() -> list[Path]:
     """Return the place for journals when pytest's cache is off, where it is there already."""
     place = _private_place()
     return [place] if os.path.lexists(place) and _is_private(place) else []
+
+
+def looked_into(here: Path) -> list[Path]:
+    """Return where the command looks for journals when it is started in ``here`` and told no place."""
+    caches = [place / _CACHE for place in (here, *here.parents) if (place / _CACHE).is_dir()]
+    return [*caches[:1], *private_places()]
 
 
 def _private_place() -> Path:

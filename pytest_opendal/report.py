@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+REAP = "pytest-opendal reap"
+
+
 class Reason(StrEnum):
     """Why a resource is still there after its fixture ended."""
 
@@ -135,6 +138,8 @@ class RunReport:
     """What tests did on each storage that they used, by name."""
     alone: tuple[str, ...] = ()
     """Journals that are left alone, and why; one line each."""
+    reap: str = REAP
+    """Command that removes the remnants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +288,7 @@ class Collector:
         self._finder = ConflictFinder()
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
         self._alone: dict[str, None] = {}
+        self._reap = REAP
 
     def configure(self, storages: Iterable[StorageInfo]) -> None:
         """Take in the storages of the configuration; the report has them in this order."""
@@ -328,8 +334,9 @@ class Collector:
         key = (leftover.storage, leftover.test, leftover.path, leftover.worker)
         self._leftovers[key] = leftover
 
-    def add_remnants(self, remnants: Iterable[Remnants]) -> None:
-        """Take in what runs that died have left; each run and storage counts once."""
+    def add_remnants(self, remnants: Iterable[Remnants], command: str = REAP) -> None:
+        """Take in what runs that died have left, each run and storage once, and what removes it."""
+        self._reap = command
         for found in remnants:
             self._remnants[found.run_id, found.host, found.storage] = found
 
@@ -390,6 +397,7 @@ class Collector:
                 replace(one, left=self._bytes_left(one.storage)) for one in work if one.storage
             ),
             alone=tuple(self._alone),
+            reap=self._reap,
         )
 
     def _bytes_left(self, storage: str) -> int:

@@ -86,7 +86,8 @@ class Session:
         """Return what runs that died left, looked for when this is first asked."""
         if self._aftermath is None:
             storages = self._labs.ordered()
-            self._aftermath = Aftermath(self._journal_dir(), self._process.run_id, storages)
+            here = self._config.invocation_params.dir
+            self._aftermath = Aftermath(self._journal_dir(), self._process.run_id, storages, here)
         return self._aftermath
 
     def lab(self) -> Lab:

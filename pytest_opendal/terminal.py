@@ -91,7 +91,7 @@ def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
         return []
     return [
         *_leftover_lines(report, view),
-        *_remnant_lines(report.remnants, view),
+        *_remnant_lines(report.remnants, report.reap, view),
         *(Line(printable(text), _YELLOW) for text in report.alone),
         *_conflict_lines(report.conflicts, view),
         *(_verdict_lines(report) if mode == "error" else ()),
@@ -274,7 +274,7 @@ def _holds(left: Leftover, view: View) -> list[str]:
     return [*(f"holds {name}" for name in first), f"and {len(left.holds) - len(first)} more"]
 
 
-def _remnant_lines(remnants: tuple[Remnants, ...], view: View) -> Iterator[Line]:
+def _remnant_lines(remnants: tuple[Remnants, ...], command: str, view: View) -> Iterator[Line]:
     """Yield what runs that died have left, and the command that removes it."""
     if not remnants:
         return
@@ -287,7 +287,7 @@ def _remnant_lines(remnants: tuple[Remnants, ...], view: View) -> Iterator[Line]
         yield Line("  " + view.fit(counts, view.width - 2), _YELLOW)
     if len(shown) < len(runs):
         yield Line(f"... {len(runs) - len(shown)} more ({SHOW_ALL} shows all)", _YELLOW)
-    yield Line("  remove with: pytest --opendal-reap, or: pytest-opendal reap")
+    yield Line(printable(f"  remove with: pytest --opendal-reap, or: {command}"))
 
 
 def _conflict_lines(conflicts: tuple[Conflict, ...], view: View) -> Iterator[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -282,8 +283,41 @@ def test_without_a_cache_the_private_directory_is_looked_into(suite: Suite) -> N
     assert "died left 5 resources in lab" in output(suite.run())
     suite.lab(kwargs={"root": str(suite.pytester.path / "of-another-project")})
     assert "died" not in output(suite.run())
+    assert "died" not in output(suite.run("-p", "no:cacheprovider"))
+    suite.lab()
     assert "died left 5 resources in lab" in output(suite.run("-p", "no:cacheprovider"))
     assert reap().exit_code == 0
+    assert suite.left() == []
+
+
+@pytest.mark.parametrize(
+    ("ini", "text", "place"),
+    [
+        ("pytest.ini", "cache_dir = .my cache/pytest", ".my cache/pytest/opendal"),
+        ("pytest.ini", "opendal_journal_dir = journals", "journals"),
+        ("below/pytest.ini", "", "below/.pytest_cache/opendal"),
+    ],
+    ids=["cache_dir", "journal_dir", "rootdir"],
+)
+def test_the_command_that_a_run_names_finds_the_journals(
+    suite: Suite, ini: str, text: str, place: str
+) -> None:
+    """Also where the command alone would not look for them."""
+    file = suite.pytester.path / ini
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"[pytest]\n{text}\n", encoding="utf-8")
+    tests = file.parent / "test_it.py"
+    suite.lab()
+    tests.write_text(DIES, encoding="utf-8")
+    suite.kill(str(tests), ready=1)
+    tests.write_text(LIVES, encoding="utf-8")
+    result = suite.run(str(tests))
+    (hint,) = [line for line in section(result) if "remove with" in line]
+    (header,) = [line for line in result.stdout.lines if "remove with --opendal-reap" in line]
+    command = hint.partition(", or: ")[2]
+    assert header.endswith(f", or: {command}")
+    assert shlex.split(command) == ["pytest-opendal", "reap", "--journal-dir", place]
+    assert reap(*shlex.split(command)[2:]).exit_code == 0
     assert suite.left() == []
 
 
