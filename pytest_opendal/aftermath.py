@@ -175,6 +175,7 @@ def _outcome(part: Reaped, *, dry: bool) -> str:
         (len(part.removed), "would remove" if dry else "removed"),
         (len(part.restored), "would put back" if dry else "put back"),
         (part.failed, "cannot remove" if dry else "could not remove"),
+        (part.others, "would leave alone" if dry else "left alone"),
     ]
     return (
         ", ".join(f"{verb} {resources(count)}" for count, verb in counts if count)

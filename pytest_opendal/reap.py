@@ -57,8 +57,13 @@ class Reaped:
 
     @property
     def failed(self) -> int:
-        """How much could not be removed; what holds files of others is theirs."""
+        """How much could not be removed; what holds files of others is theirs, as other projects' is."""
         return sum(left.reason is Reason.FAILED for left in self.left)
+
+    @property
+    def others(self) -> int:
+        """How much is on storages of other projects."""
+        return sum(left.reason is Reason.REMNANT for left in self.left)
 
 
 class Reaper:
@@ -86,6 +91,8 @@ class Reaper:
         self._storages = list(storages)
         self._only = only
         self._unknown = NO_STORAGE if configured else NO_CONFIGURATION
+        # It is one for all projects of this user.
+        self._shared = remnants.private_places() if configured else []
         self._leases = leases
         self._directories: dict[_Place, _Directories] = {}
 
@@ -109,7 +116,7 @@ class Reaper:
 
     def _planned(self, remnant: Remnant, record: Record) -> Reaped:
         _, problem = self._way_to(remnants.opened_of(record), remnant.path)
-        outcome = recovery.untouched(record, problem) if problem else Outcome()
+        outcome = self._untouched(record, problem, remnant.path) if problem else Outcome()
         return _part(remnant.header, record, outcome)
 
     def _reaped(self, remnant: Remnant) -> Iterator[Reaped]:
@@ -130,7 +137,7 @@ class Reaper:
         opened = remnants.opened_of(ledger.record)
         settings, problem = self._way_to(opened, journal)
         if settings is None:
-            return recovery.untouched(ledger.record, problem)
+            return self._untouched(ledger.record, problem, journal)
         if self._leases:
             settings = settings.leasing(opened.identity.get(PLACE, ""))
         try:
@@ -141,6 +148,13 @@ class Reaper:
         made = self._directories.setdefault(_place(opened), _Directories(settings))
         made.names.update(outcome.directories)
         return outcome
+
+    def _untouched(self, record: Record, problem: str, journal: Path) -> Outcome:
+        """Return the outcome for a place that there is no way to, which may be another project's."""
+        identity = recovery.identity_of(remnants.opened_of(record))
+        ours = any(settings.identity == identity for settings in self._storages)
+        others = journal.parent in self._shared and not ours
+        return recovery.untouched(record, problem, Reason.REMNANT if others else Reason.FAILED)
 
     def _concerns(self, opened: Opened) -> bool:
         if not self._only or opened.storage in self._only:
@@ -209,7 +223,7 @@ def _part(header: Header, record: Record, outcome: Outcome) -> Reaped:
     left = tuple(
         leftover
         for leftover in outcome.leftovers
-        if leftover.reason is Reason.FAILED or not remnants.is_shared(leftover.path)
+        if leftover.reason is not Reason.FOREIGN or not remnants.is_shared(leftover.path)
     )
     paths = {leftover.path for leftover in left}
     done = [name for name in remnants.resources(record) if name not in paths]

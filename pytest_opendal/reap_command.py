@@ -190,4 +190,7 @@ def _last_line(reaped: list[Reaped], places: Iterable[Path], *, dry: bool) -> st
     if dry:
         return "nothing was touched (--dry-run)"
     failed = sum(part.failed for part in reaped)
-    return f"{failed} could not be removed" if failed else "nothing is left"
+    if failed:
+        return f"{failed} could not be removed"
+    others = any(part.others for part in reaped)
+    return "nothing is left but that of other projects" if others else "nothing is left"

@@ -170,8 +170,8 @@ def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
     return StorageSettings(name=name, scheme="fs", kwargs={"root": root})
 
 
-def untouched(record: Record, error: str) -> Outcome:
-    """Return the outcome of a cleanup that could not even begin."""
+def untouched(record: Record, error: str, reason: Reason = Reason.FAILED) -> Outcome:
+    """Return the outcome of a cleanup that could not even begin, or that is another's business."""
     opened = remnants.opened_of(record)
     return Outcome(
         tuple(
@@ -182,7 +182,7 @@ def untouched(record: Record, error: str) -> Outcome:
                 size=None,
                 test=opened.test,
                 worker=opened.worker,
-                reason=Reason.FAILED,
+                reason=reason,
                 error=error,
             )
             for name in remnants.resources(record) or sorted(record.created)

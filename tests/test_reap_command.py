@@ -15,6 +15,7 @@ from pytest_opendal.backends.local import LocalBackend
 from pytest_opendal.cli import main
 from pytest_opendal.journal import Journal, Opened
 from pytest_opendal.process import Process
+from pytest_opendal.remnants import private_directory
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -163,11 +164,34 @@ def test_journals_are_found_from_below_a_project() -> None:
 
 
 def test_journals_of_runs_without_a_cache_are_found() -> None:
-    from pytest_opendal.remnants import private_directory
-
     root = died(place=str(private_directory()))
     assert reap().exit_code == 0
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("area", [(), ("pytest-opendal/r/gw0",)])
+def test_what_other_projects_left_without_a_cache_is_named_and_fails_nothing(
+    area: tuple[str, ...],
+) -> None:
+    """Their runs share the private directory; nobody here knows how to reach their storages."""
+    Path("lab.yaml").write_text("scheme: fs\nkwargs: {root: sdcard}\n", encoding="utf-8")
+    private = private_directory()
+    root = died(place=str(private))
+    journal = Journal(private, HOUR_AGO, "theirs", "2026-01-31T11:00:00+00:00")
+    identity = {"scheme": "s3", "bucket": "theirs"}
+    ledger = journal.new_ledger(Opened("lab", identity, "t", "main", "", "none", "created"))
+    ledger.note(*(("+", name, "tree", False) for name in area or ("a.txt", "b.txt")))
+    journal.close()
+    dry = reap("lab.yaml", "--dry-run")
+    assert (dry.exit_code, "would leave alone" in dry.output) == (0, True)
+    result = reap("lab.yaml")
+    assert result.exit_code == 0
+    assert list(root.iterdir()) == []
+    count = "1 resource" if area else "2 resources"
+    assert f"  lab (s3, s3://theirs): left alone {count}" in result.output
+    assert "no storage of the configuration is that place" in result.output
+    assert result.output.splitlines()[-1] == "nothing is left but that of other projects"
+    assert reap().exit_code == 1
 
 
 def test_other_places_for_journals_are_given() -> None:
