@@ -68,7 +68,7 @@ def _scheme_names(
 
 def _existing_scheme(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     """Return a scheme as written; the user is told of one that the installed opendal lacks."""
-    problems = () if value == starter.JUMPSTARTER else known.check_service(value, ())
+    problems = () if value == starter.JUMPSTARTER else known.check_service(value, {})
     for problem in problems:
         if problem.key is None:
             raise click.BadParameter(f"{value!r} {problem.text}")

@@ -52,8 +52,8 @@ __all__ = [
     "load",
 ]
 
-CheckService = Callable[[str, Collection[str]], "Iterable[ServiceProblem]"]
-"""Says what is wrong with a scheme and with the keys of its ``kwargs``."""
+CheckService = Callable[[str, Mapping[str, str]], "Iterable[ServiceProblem]"]
+"""Says what is wrong with a scheme and with its ``kwargs``."""
 
 OPENDAL_DRIVER = "jumpstarter_driver_opendal.driver.Opendal"
 # What any Jumpstarter driver takes beside its own keys, and what means nothing to us.
@@ -207,7 +207,7 @@ class _Reader:
     def _check_service(self, entry: StorageEntry, key: Key) -> None:
         if self.check_service is None or entry.scheme is None:
             return
-        for problem in self.check_service(entry.scheme, tuple(entry.kwargs)):
+        for problem in self.check_service(entry.scheme, entry.kwargs):
             if problem.key is None:
                 shown = self.document.quoted((*key, "scheme"), entry.scheme)
                 self.document.mistake((*key, "scheme"), f"{shown} {problem.text}")

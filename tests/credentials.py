@@ -196,5 +196,5 @@ def built_in(places: dict[str, Place]) -> dict[str, Place]:
     return {
         name: place
         for name, place in places.items()
-        if not any(problem.key is None for problem in known.check_service(place.scheme, ()))
+        if not any(problem.key is None for problem in known.check_service(place.scheme, {}))
     }

@@ -78,6 +78,27 @@ def test_check_explains_a_mistake_in_one_line(tmp_path: Path, text: str, words: 
     assert len(result.output.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scheme: azblob\nkwargs:\n  container: c\n", ":2: kwargs.endpoint: is missing; write"),
+        ("scheme: memcached\nkwargs: {}\n", ":2: kwargs.endpoint: is missing; write"),
+        (
+            "scheme: gcs\nkwargs:\n  root: /\n  bucket: ${env:EMPTY}\n",
+            ":4: kwargs.bucket: is empty; name the bucket",
+        ),
+    ],
+)
+def test_check_says_where_a_service_lacks_what_it_needs(
+    tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    result = _check(tmp_path, text)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {tmp_path}/lab.yaml{said}")
+    assert len(result.output.splitlines()) == 1
+
+
 def test_check_tries_the_storages_that_are_named(tmp_path: Path) -> None:
     text = "storages: {one: {scheme: memory}, two: {scheme: memory}}"
     result = _check(tmp_path, text, "--storage", "two", "--no-write")

@@ -21,7 +21,7 @@ IS_045 = importlib.metadata.version("opendal").startswith("0.45.")
 BUILT_IN = [
     scheme
     for scheme in sorted(known.known_schemes() or ())
-    if all(problem.key is not None for problem in known.check_service(scheme, ()))
+    if all(problem.key is not None for problem in known.check_service(scheme, {}))
 ]
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pytest_opendal.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 # opendal 0.47 also takes these, which its list leaves out: the serde aliases in the config.rs of
 # each service of apache/opendal.
@@ -52,22 +52,48 @@ _OTHER_NAMES = {"huggingface": "hf", "hf": "huggingface", "file": "fs", "https":
 
 # Without these opendal 0.45 and 0.47 refuse to make an operator, which is after the first test began.
 _NEEDED = {
-    "azblob": ("container",),
-    "cos": ("bucket",),
-    "ftp": ("endpoint",),
-    "gcs": ("bucket",),
-    "http": ("endpoint",),
-    "mongodb": ("connection_string",),
-    "mysql": ("connection_string",),
-    "obs": ("bucket",),
-    "oss": ("bucket",),
-    "postgresql": ("connection_string",),
-    "s3": ("bucket", "region"),
-    "sftp": ("endpoint",),
-    "sqlite": ("connection_string",),
-    "swift": ("endpoint",),
-    "webdav": ("endpoint",),
+    "alluxio": "endpoint",
+    "azblob": "container endpoint",
+    "azdls": "filesystem endpoint",
+    "azfile": "share_name endpoint",
+    "b2": "bucket bucket_id application_key_id application_key",
+    "cacache": "datadir",
+    "cos": "bucket endpoint",
+    "dropbox": "access_token",
+    "ftp": "endpoint",
+    "gcs": "bucket",
+    "gcs-grpc": "bucket",
+    "gdrive": "access_token",
+    "gridfs": "connection_string database",
+    "hdfs-native": "name_node",
+    "hf": "repo_type repo_id",
+    "http": "endpoint",
+    "huggingface": "repo_id",
+    "ipfs": "endpoint root",
+    "koofr": "endpoint email password",
+    "memcached": "endpoint",
+    "mongodb": "connection_string database collection",
+    "mysql": "connection_string table",
+    "obs": "bucket endpoint",
+    "onedrive": "access_token",
+    "oss": "bucket endpoint",
+    "persy": "datafile segment index",
+    "postgresql": "connection_string table",
+    "redb": "datadir table",
+    "s3": "bucket region",
+    "seafile": "endpoint repo_name username password",
+    "sftp": "endpoint",
+    "sled": "datadir",
+    "sqlite": "connection_string table",
+    "swift": "endpoint container",
+    "upyun": "bucket operator password",
+    "vercel-artifacts": "access_token",
+    "webdav": "endpoint",
+    "yandex-disk": "access_token",
 }
+# 0.45 asks for a server on this machine then.
+_NEEDED_BY_047 = {"redis": "endpoint"}
+_INSTEAD = {"access_token": "refresh_token", "endpoint": "cluster_endpoints"}
 _WHAT_IT_IS = {
     "bucket": "name the bucket",
     "connection_string": "write the address of the database",
@@ -105,7 +131,8 @@ def known_keys(scheme: str) -> Mapping[str, str] | None:
 
 def needed_keys(scheme: str) -> tuple[str, ...]:
     """Return the keys without which opendal refuses a service."""
-    return _NEEDED.get(spelled(scheme), ())
+    needed = _NEEDED if opendal_version().startswith("0.45.") else _NEEDED | _NEEDED_BY_047
+    return tuple(needed.get(spelled(scheme).replace("_", "-"), "").split())
 
 
 @cache
@@ -125,8 +152,8 @@ def spelled(scheme: str) -> str:
     return next((spelling for spelling in spellings if spelling in services), name)
 
 
-def check_service(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem]:
-    """Yield what is wrong with a scheme or the names of its arguments; nothing without a list."""
+def check_service(scheme: str, kwargs: Mapping[str, str]) -> Iterator[ServiceProblem]:
+    """Yield what is wrong with a scheme or with its arguments; nothing without a list."""
     schemes = known_schemes()
     if schemes is None:
         return
@@ -134,20 +161,30 @@ def check_service(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem
         yield ServiceProblem(None, problem)
         return
     known = known_keys(scheme) or {}
-    unknown = sorted(set(keys) - known.keys())
+    unknown = sorted(kwargs.keys() - known.keys())
     for key in unknown:
         problem = f"is no key of this service, which would ignore it; {did_you_mean(key, known)}"
         yield ServiceProblem(key, problem)
     if not unknown:  # one of them may be a needed key with a typo
-        yield from _missing(scheme, keys)
+        yield from _missing(scheme, kwargs)
 
 
-def _missing(scheme: str, keys: Collection[str]) -> Iterator[ServiceProblem]:
+def _missing(scheme: str, kwargs: Mapping[str, str]) -> Iterator[ServiceProblem]:
     for needed in needed_keys(scheme):
-        # Other spellings hold the word: aws_region, azure_container_name.
-        given = any(needed in key for key in keys)
-        if not given and not (needed == "region" and _has_region_elsewhere()):
-            yield ServiceProblem(needed, f"is missing; {_WHAT_IT_IS[needed]}")
+        given = [key for key in kwargs if _stands_for(key, needed)]
+        if any(kwargs[key] for key in given) or (needed == "region" and _has_region_elsewhere()):
+            continue
+        remedy = _WHAT_IT_IS.get(needed, "this service needs it")
+        if given:
+            yield ServiceProblem(given[0], f"is empty; {remedy}")
+        else:
+            yield ServiceProblem(needed, f"is missing; {remedy}")
+
+
+def _stands_for(key: str, needed: str) -> bool:
+    """Whether a key is one that a service needs, or another spelling: aws_region, container_name."""
+    other = rf"(?:[a-z]+_)*{needed}(?:_name|_url)?"
+    return key == _INSTEAD.get(needed) or bool(re.fullmatch(other, key))
 
 
 def _has_region_elsewhere() -> bool:
