@@ -18,6 +18,7 @@ import pytest
 from pytest_opendal import errors
 from pytest_opendal.backends import compat
 from pytest_opendal.backends.local import LocalBackend, explained
+from pytest_opendal.loop import LoopThread
 
 import servers
 from contract import Lab, lab_of
@@ -295,6 +296,17 @@ def test_wrong_credentials_are_denied_on_webdav(
         lab.close()
 
 
+def test_s3_without_keys_says_which_to_set() -> None:
+    kwargs = {key: value for key, value in _s3("127.0.0.1:1").items() if "access_key" not in key}
+    backend, loop = LocalBackend("s3", kwargs), LoopThread()
+    with pytest.raises(compat.ERRORS) as caught:
+        loop.run(backend.stat("f"))
+    loop.stop()
+    _, reason = backend.explain(caught.value)
+    assert "no " in reason
+    assert reason.endswith("; set access_key_id and secret_access_key")
+
+
 def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     with lab_of("moto", request, tmp_path) as right:
         lab = Lab("moto", "s3", {**right.kwargs, "bucket": "no-such-bucket"}, "none", tmp_path)
@@ -352,6 +364,13 @@ class _ToldError(Exception):
             "Unexpected (permanent) at write => odd\n\nContext:\n   path: is a directory.connection\n",
             errors.StorageError,
             "odd",
+        ),
+        (
+            "Unexpected (permanent) at stat => signing http request\n\nContext:\n"
+            "   called: reqsign::Sign\n   service: gcs\n   path: x\n\n"
+            "Source:\n   failed to load signing credential\n\nBacktrace:\n   0: x\n",
+            errors.StorageError,
+            "no credentials: failed to load signing credential",
         ),
         (
             "ConfigInvalid (permanent) at Builder::build => user:SIGNED@ no://user:SIGNED@host\n",

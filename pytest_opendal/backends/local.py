@@ -38,6 +38,9 @@ _SAFE_RMDIR = {"fs", "sftp", "ftp"}
 
 _STATUS = re.compile(r"\bstatus: (\d{3})")
 _S3_ERROR = re.compile(r'^S3Error \{ code: "(?P<code>[^"]*)", message: "(?P<message>[^"]*)')
+_SIGNING = re.compile(r"^ +called: (reqsign::\w+)$", re.MULTILINE)
+_S3 = re.compile(r"^ +service: s3$", re.MULTILINE)
+_NO_CREDENTIAL = "no valid credential found"
 _TAG = re.compile(r"<[^>]*>")
 _OS_ERROR = re.compile(r"([A-Z][A-Za-z ]+) \(os error \d+\)")
 _UNREACHABLE = (
@@ -399,7 +402,14 @@ def explained(error: BaseException) -> tuple[type[errors.StorageError], str]:
     if found is errors.StorageError:
         # The whole text of the system's own errors holds a name, which may say anything.
         found = _of_unexpected(said or _essence(text))
-    shown = said or _os_error(text) or _readable(reason) or _status(text) or _plain_words(found)
+    shown = (
+        said
+        or _os_error(text)
+        or _unsigned(text, reason)
+        or _readable(reason)
+        or _status(text)
+        or _plain_words(found)
+    )
     return found, Redactor().text(shown)
 
 
@@ -437,6 +447,19 @@ def _said_by_system(error: BaseException) -> str:
 def _os_error(text: str) -> str:
     found = _OS_ERROR.search(text)
     return found[1].strip().lower() if found else ""
+
+
+def _unsigned(text: str, reason: str) -> str:
+    """Return why a request could not be signed, which opendal 0.47 says in the source only."""
+    context, _, source = text.partition("\nSource:")
+    signing, why = _SIGNING.search(context), source.strip().partition("\n")[0]
+    if signing and why and "credential" in (signing[1] + why).lower():
+        words = f"no credentials: {why}"
+    elif reason.startswith(_NO_CREDENTIAL):  # 0.45
+        words = reason
+    else:
+        return ""
+    return f"{words}; set access_key_id and secret_access_key" if _S3.search(context) else words
 
 
 def _status(text: str) -> str:
