@@ -68,9 +68,11 @@ class Sweeper:
                 self._tell(f"{settings.name}: cannot list, so old areas cannot be found on it")
                 return []
             names = self._run.loop.run(_areas(connection))
+            old = [name for name in names if self._is_old(name)]
+            there = [name for name in old if self._run.loop.run(_is_there(connection, name))]
         except errors.StorageError as error:
             return [_part(settings, "", left=(_failure(settings, AREAS, error),))]
-        return [_part(settings, name) for name in names if self._is_old(name)]
+        return [_part(settings, name) for name in there]
 
     def _is_old(self, run_id: str) -> bool:
         started = started_of(run_id)
@@ -100,6 +102,15 @@ async def _areas(connection: Connection) -> list[str]:
             if path == f"{AREAS}/{name}/" and started_of(name) and not _is_link(connection, path):
                 names.append(name)
     return sorted(names)
+
+
+async def _is_there(connection: Connection, run_id: str) -> bool:
+    """Whether an area is more than a name: SeaweedFS lists directories without objects for ever."""
+    if connection.backend.hierarchical:
+        return True
+    async for _ in connection.list(f"{AREAS}/{run_id}/", recursive=True):
+        return True
+    return False
 
 
 def _is_link(connection: Connection, path: str) -> bool:

@@ -128,6 +128,14 @@ def test_the_last_area_takes_the_directory_of_areas_with_it(storage: opendal.Ope
     assert files(storage) == {"theirs.txt"}
 
 
+def test_a_second_reap_finds_nothing(storage: opendal.Operator) -> None:
+    """SeaweedFS goes on listing the directory of an area that is gone."""
+    put(storage, area(OLD), SOMEBODYS)
+    assert reap("lab.yaml", "--older-than", "1h").exit_code == 0
+    for dry in ([], ["--dry-run"]):
+        assert reap("lab.yaml", "--older-than", "1h", *dry).output.startswith("nothing to reap")
+
+
 def test_a_run_that_lives_on_this_host_is_spared_however_old(storage: opendal.Operator) -> None:
     """Also when its journal is in another project, of which this one knows nothing."""
     run_id = f"20260101T000000-{os.urandom(3).hex()}"  # tests beside this one see it live
