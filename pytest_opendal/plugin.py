@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     def ini(key: str) -> Any:
         try:
             return config.getini(key)
-        except (ValueError, pytest.UsageError) as error:  # the first before pytest 9
+        except (ValueError, TypeError, pytest.UsageError) as error:  # by version
             raise ConfigInvalid(f"ini key {key}: {error}") from None
 
     sources = options.Sources(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,6 +88,35 @@ def test_wrong_file_is_told_once(suite: Suite, plugin_args: tuple[str, ...]) -> 
 def test_wrong_option_is_a_usage_error(suite: Suite, args: list[str], expected: str) -> None:
     suite.write(test_it=TEST)
     pytest.LineMatcher(_refused(suite.run(*args))).fnmatch_lines([f"ERROR: {expected}"])
+
+
+@pytest.mark.skipif(int(pytest.__version__.split(".")[0]) < 9, reason="pytest 9 reads this table")
+def test_a_number_that_toml_itself_knows_is_refused_in_one_line(suite: Suite) -> None:
+    suite.pytester.makepyprojecttoml("[tool.pytest]\nopendal_timeout = 20\n")
+    suite.write(test_it=TEST)
+    (line,) = _refused(suite.run())
+    assert line.startswith("ERROR: ini key opendal_timeout: ")
+    assert "expects a string, got int: 20" in line
+    suite.pytester.makepyprojecttoml('[tool.pytest]\nopendal_timeout = "20"\n')
+    suite.run().assert_outcomes(passed=1)
+
+
+def test_an_error_of_pytest_9_0_about_a_key_is_told_in_one_line(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getini = pytest.Config.getini
+
+    def strict(config: pytest.Config, name: str) -> Any:
+        if name == "opendal_timeout":
+            msg = "expects a string, got int: 20"
+            raise TypeError(msg)
+        return getini(config, name)
+
+    monkeypatch.setattr(pytest.Config, "getini", strict)
+    suite.write(test_it=TEST)
+    assert _refused(suite.run()) == [
+        "ERROR: ini key opendal_timeout: expects a string, got int: 20"
+    ]
 
 
 def test_unknown_storage_is_a_usage_error(suite: Suite, plugin_args: tuple[str, ...]) -> None:
