@@ -7,6 +7,7 @@ put into our directories, what existed before, and the root survive.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_opendal.connection import Connection
     from pytest_opendal.journal import Kind, Opened, Record
+    from pytest_opendal.models import Metadata
 
 _SHOWN_FOREIGN = 20
 
@@ -286,7 +288,8 @@ class Cleaner:
         if name not in self._record.created and (found := await self._connection.find(name)):
             # Somebody has written there since the test removed it.
             if found.mode.is_dir() == (backup is None):
-                self._taken.append(name)
+                if not (backup and await self._holds(name, found, self._backups / backup)):
+                    self._taken.append(name)
                 return True
             reason = "something else is there now; the old content is kept"
             raise self._connection.error(errors.AlreadyExists, "restore", name, reason)
@@ -297,6 +300,14 @@ class Cleaner:
             async with self._connection.watch("restore", name):
                 await backend.upload(name, transfer.read_file(source), NO_OPTIONS)
         return True
+
+    async def _holds(self, name: str, found: Metadata, backup: Path) -> bool:
+        """Whether a file still is, or is again, what was saved of it."""
+        if found.content_length != backup.stat().st_size:
+            return False
+        with transfer.open_source(backup) as saved:
+            digest = hashlib.file_digest(saved, "sha256").hexdigest()
+        return digest == await transfer.digest(self._connection, name, "sha256")
 
     # -- what is left
 

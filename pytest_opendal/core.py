@@ -241,9 +241,11 @@ class Operations(Writing):
         resolved = self._file(path, f"presign_{operation}")
         if operation == "delete":
             self.tracker.refuse_protected("presign_delete", resolved)
-            await self._save_one(resolved)
         if operation != "write":
-            return await self._presign(operation, resolved, expire_second)
+            request = await self._presign(operation, resolved, expire_second)
+            if operation == "delete":
+                await self._save_one(resolved)
+            return request
         async with self.tracker.creating("presign_write", resolved):
             return await self._presign(operation, resolved, expire_second)
 

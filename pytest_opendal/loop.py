@@ -80,6 +80,8 @@ async def aside(call: Callable[[], T], name: str) -> T:
     def run() -> None:
         try:
             outcome.set_result(call())
+        except StopIteration as error:  # no future takes it
+            outcome.set_exception(RuntimeError(f"{name} raised {error!r}"))
         except BaseException as error:
             outcome.set_exception(error)
 
@@ -139,6 +141,7 @@ class Call(Generic[T]):
         self._coroutine = coroutine
         self._loop = loop
         self._task: asyncio.Task[T] | None = None
+        self._exit: BaseException | None = None
 
     def begin(self) -> None:
         """Begin, on any thread; an interrupt meanwhile cancels it."""
@@ -150,9 +153,16 @@ class Call(Generic[T]):
 
     def _start(self) -> asyncio.Task[T]:
         if self._task is None:
-            self._task = _begun(self._coroutine, self._loop)
+            self._task = _begun(self._go(), self._loop)
             self._task.add_done_callback(self._end)
         return self._task
+
+    async def _go(self) -> T:
+        try:
+            return await resumed(self._coroutine)
+        except (SystemExit, KeyboardInterrupt) as error:  # of a condition; they would end the loop
+            self._exit = error
+            raise asyncio.CancelledError from None
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
@@ -171,6 +181,8 @@ class Call(Generic[T]):
     def result(self) -> T:
         """Return or raise what came of the coroutine; wait for its end on another thread."""
         self.ended.result()
+        if self._exit is not None:
+            raise self._exit
         assert self._task is not None
         return self._task.result()
 

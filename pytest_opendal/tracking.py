@@ -9,9 +9,10 @@ import asyncio
 import itertools
 import os
 import time
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.connection import UNREACHABLE
@@ -39,6 +40,8 @@ _REFUSALS = (
 
 _FAILURES = (Exception, asyncio.CancelledError)
 
+_NO_LOCK = nullcontext()
+
 _backup_numbers = itertools.count()
 """All trackers of a process keep old content in one place."""
 
@@ -52,13 +55,20 @@ class Discarded(Exception):
     """A file opened for writing is given up; nothing of it was published."""
 
 
-@dataclass(slots=True, eq=False)
-class _Creation:
-    """A creation that has begun and not ended."""
+@dataclass(slots=True)
+class _Writers:
+    """Creations of one name that have begun and not all ended: the last one answers for all."""
 
-    name: str
-    is_overtaken: bool = False
-    """Another of the same name has succeeded since."""
+    there: Metadata | None
+    """What was there before the first."""
+    running: int = 0
+    noted: bool = False
+    """One of them made the note."""
+    saved: bool = False
+    """One of them saved old content."""
+    may_have_made: bool = False
+    """One has succeeded, or the storage did not say what became of it."""
+    errors: list[BaseException] = field(default_factory=list)
 
 
 class Tracker:
@@ -100,8 +110,9 @@ class Tracker:
         self._on_created = on_created
         self._peers = peers
         self._area_noted = False
-        self._creations: dict[str, list[_Creation]] = {}
-        """Those that have not ended: two may write to one path, and one of them fail."""
+        self._writers: dict[str, _Writers] = {}
+        """Of the names at which creations have begun and not ended."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def opened(self) -> Opened:
@@ -158,43 +169,40 @@ class Tracker:
         """
         if kind == "file":
             self._refuse_own_directory(operation, name)
-        saved = set(self.record.saved)
-        before, fresh = await self._before(operation, name)
-        there = before if before or not self.area else await self._put_there(name)
-        # From here to the note nothing is awaited: another may write there too.
-        entry = self.record.created.get(name)
-        known = entry is not None and "tree" not in {kind} - {entry.kind}
-        entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
-        self._note_created(fresh, entries)
-        creation = self._begun(name)
+        # Another who looks before it is noted would save what this one writes.
+        async with self._lock_of(name) if self.saves else _NO_LOCK:
+            was_saved = self.saves and self._is_saved(name)
+            before, fresh = await self._before(operation, name)
+            there = before if before or not self.area else await self._put_there(name)
+            # From here to the note nothing is awaited: another may write there too.
+            entry = self.record.created.get(name)
+            known = entry is not None and "tree" not in {kind} - {entry.kind}
+            entries: list[Event] = [] if known else [("+", name, kind, self._stays(before))]
+            self._note_created(fresh, entries)
+        writers = self._writers.setdefault(name, _Writers(there))
+        writers.running += 1
+        writers.noted |= not known
+        writers.saved |= not was_saved
         try:
             yield
         except _FAILURES as error:
-            alone = self._is_alone(creation)
+            writers.errors.append(error)
+            writers.may_have_made |= not has_answered(error)
             if has_answered(error):
-                await self._take_back(error, fresh, name if alone and not known else None, there)
-                if alone and name not in self.record.created:
-                    self._need_not_restore(saved)
+                await self._take_back(error, fresh, name, writers)
             raise
         else:
-            for other in self._creations[name]:
-                other.is_overtaken = True
+            writers.may_have_made = True
             if name not in self.record.created:  # it was removed or moved away meanwhile
                 self._note_created([], [("+", name, kind, self._stays(before))])
         finally:
-            self._creations[name].remove(creation)
-            if not self._creations[name]:
-                del self._creations[name]
+            writers.running -= 1
+            if not writers.running:
+                del self._writers[name]
         self._seen(fresh)
 
-    def _begun(self, name: str) -> _Creation:
-        creation = _Creation(name)
-        self._creations.setdefault(name, []).append(creation)
-        return creation
-
-    def _is_alone(self, creation: _Creation) -> bool:
-        """Whether what is at a place, and the note of it, is nobody's who writes there too."""
-        return self._creations[creation.name] == [creation] and not creation.is_overtaken
+    def _lock_of(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def noted_again(self, operation: str, name: str) -> None:
         """Note the file ``name`` where it, or a directory above, was removed since it was opened."""
@@ -218,13 +226,17 @@ class Tracker:
             yield
         except _FAILURES as error:
             if has_answered(error):
-                await self._take_back(error, fresh, None, None)
+                await self._take_back(error, fresh)
             raise
         self._seen(fresh)
 
-    def _need_not_restore(self, saved: set[str]) -> None:
-        """Note that what was saved beside ``saved``, for an operation that failed, is untouched."""
-        self.note(*(("restored", place) for place in self.record.saved.keys() - saved))
+    def _is_saved(self, name: str) -> bool:
+        return self.record.origin(name) in self.record.saved
+
+    def _need_not_restore(self, name: str) -> None:
+        """Note that what was saved of ``name``, for an operation that failed, is untouched."""
+        if self._is_saved(name):
+            self.note(("restored", self.record.origin(name)))
 
     async def _before(self, operation: str, name: str) -> tuple[Metadata | None, list[str]]:
         """Return what is at ``name``, and which directories above it are missing."""
@@ -337,11 +349,16 @@ class Tracker:
         self.ledger.note(*events, quietly=bool(self.area))
 
     async def _take_back(
-        self, error: BaseException, fresh: list[str], name: str | None, before: Metadata | None
+        self,
+        error: BaseException,
+        fresh: list[str],
+        name: str = "",
+        writers: _Writers | None = None,
     ) -> None:
         with suppress(errors.StorageError):
-            if name is not None and await self._is_untouched(error, name, before):
-                self.note(("-1", name))
+            is_last = writers is not None and writers.running == 1 and not writers.may_have_made
+            if writers is not None and is_last:
+                await self._take_file_back(name, writers)
             if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
                 self.unrecorded(fresh)
                 # Other refusals tell that something is there, be it of a device that writes there.
@@ -349,8 +366,25 @@ class Tracker:
                     self._take_area_back()
                 return
             for directory in reversed(fresh):
+                if self._others_write_below(directory, name):
+                    return
                 if await self.connection.remove_empty(directory):
                     self.note(("-1", directory))
+
+    def _others_write_below(self, directory: str, own: str) -> bool:
+        """Whether another creation than that of ``own`` has begun below a directory."""
+        return any(
+            below(name, directory) and writers.running > (tracker is self and name == own)
+            for tracker in {self, *self._peers}
+            for name, writers in tracker._writers.items()  # noqa: SLF001 - of another of this class
+        )
+
+    async def _take_file_back(self, name: str, writers: _Writers) -> None:
+        noted = writers.noted and name in self.record.created
+        if noted and await self._is_untouched(name, writers):
+            self.note(("-1", name))
+        if writers.saved and name not in self.record.created:
+            self._need_not_restore(name)
 
     def _take_area_back(self) -> None:
         """Take the area out of the record when the first thing in it was refused: it was never made."""
@@ -358,17 +392,18 @@ class Tracker:
             self.ledger.note(("-1", self.area))
             self._area_noted, self.created_count = False, 0
 
-    async def _is_untouched(self, error: BaseException, name: str, before: Metadata | None) -> bool:
-        """Whether nothing of ours is at ``name`` any more after a failed creation."""
-        if isinstance(error, (*_REFUSALS, Discarded, transfer.SourceUnavailable)):
+    async def _is_untouched(self, name: str, writers: _Writers) -> bool:
+        """Whether nothing of ours is at ``name`` any more after creations that failed."""
+        harmless = (*_REFUSALS, Discarded, transfer.SourceUnavailable)
+        if all(isinstance(error, harmless) for error in writers.errors):
             return True
         now = await self.connection.find(name)
-        if now is None or now == before:
+        if now is None or now == writers.there:
             return True
         backend = self.connection.backend
         if self.area and (backend.replaces or not backend.hierarchical):
             return True  # what is there is whole, and perhaps of a device
-        if before is None:
+        if writers.there is None:
             await self.connection.ask("delete", name, backend.delete(name))
             return True
         return False
@@ -471,7 +506,7 @@ class Tracker:
 
         What existed before is noted as moved: its data is not ours to destroy.
         """
-        saved = set(self.record.saved)
+        was_saved = self._is_saved(target)
         before, fresh = await self._before(operation, target)
         replaced = self.record.created.get(target)
         stays = self._stays(before) or (replaced is not None and replaced.existed)
@@ -493,8 +528,9 @@ class Tracker:
             if is_done is False:
                 for tracker, events in again:
                     tracker.note(("-", target), *events)
-                self._need_not_restore(saved)
-                await self._take_back(error, fresh, None, None)
+                if not was_saved:
+                    self._need_not_restore(target)
+                await self._take_back(error, fresh)
             if not is_done:
                 raise
         self.connection.directories.pop(source)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_opendal.errors import StorageUnavailable
-from pytest_opendal.loop import LoopThread, advance, is_on_loop, on_loop, resumed, together
+from pytest_opendal.loop import LoopThread, advance, aside, is_on_loop, on_loop, resumed, together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -147,6 +147,34 @@ def test_an_interrupt_while_an_operation_is_handed_over_cancels_it(
     assert ended.get(timeout=5) == "cancelled"
     assert loop.run_at_once(_moving([])) == 42
     assert loop._is_idle()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_would_end_the_loop_is_raised_by_who_waits(
+    loop: LoopThread, kind: type[BaseException]
+) -> None:
+    """A condition of a test may raise it."""
+
+    async def ends() -> None:
+        await asyncio.sleep(0)
+        raise kind("it")
+
+    for wait in (loop.run, lambda coroutine: loop.begin(coroutine).result()):
+        with pytest.raises(kind, match="it"):
+            wait(ends())
+        assert loop.run(_answer()) == 42
+
+
+def test_a_condition_that_stops_an_iteration_is_an_error(loop: LoopThread) -> None:
+    def stops() -> None:
+        raise StopIteration
+
+    async def ask() -> None:
+        async with asyncio.timeout(5):
+            await aside(stops, "condition")
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        loop.run(ask())
 
 
 def test_stop_cancels_what_still_runs() -> None:

@@ -6,6 +6,7 @@ check here compares both.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_opendal import errors
+from pytest_opendal import AsyncStorage, errors
 from pytest_opendal.report import Reason
 
 from contract import IS_045, Lab, lab_of
@@ -454,6 +455,89 @@ def test_a_file_that_is_given_up_takes_nothing_from_another_writer(
     assert not comes_back or plain_lab.stranger.read("f") == b"old"
 
 
+@pytest.mark.parametrize("on_existing", ["created", "restore"])
+@pytest.mark.parametrize("first", [False, True], ids=["new", "there before"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+def test_two_writers_of_a_path_that_both_give_up_change_nothing(
+    plain_lab: Lab, on_existing: str, first: bool, order: tuple[int, int]
+) -> None:
+    if first:
+        plain_lab.stranger.write("d/f", b"old")
+    held = plain_lab.hold(on_existing=on_existing)
+    files = [held.storage.open("d/f", "wb") for _ in range(2)]
+    for number in order:
+        files[number].write(b"mine")
+        files[number].discard()
+    assert created(plain_lab, held) <= {"d"}
+    assert plain_lab.end(held).leftovers == ()
+    assert set(plain_lab.stranger.everything()) - {"d/"} == ({"d/f"} if first else set())
+    assert not first or plain_lab.stranger.read("d/f") == b"old"
+
+
+def test_a_file_that_is_given_up_leaves_the_directory_that_another_waits_for(
+    plain_lab: Lab,
+) -> None:
+    held = plain_lab.hold()
+    one, other = held.storage.open("d/x", "wb"), held.storage.open("d/y", "wb")
+    one.discard()
+    other.write(b"x")
+    other.close()
+    assert created(plain_lab, held) == {"d/y", *directories(plain_lab, "d")}
+    assert plain_lab.end(held).leftovers == ()
+    assert plain_lab.stranger.everything() == {}
+
+
+def test_a_failed_write_does_not_keep_the_old_content_of_another_file(
+    plain_lab: Lab, tmp_path: Path
+) -> None:
+    """Which was saved while it ran."""
+    for name in ("slow", "quick"):
+        plain_lab.stranger.write(name, b"old")
+    held = plain_lab.hold(on_existing="restore")
+
+    class Breaking:
+        reads = 0
+
+        async def open(self, *_: object) -> Breaking:
+            return self
+
+        async def read(self, _: int) -> bytes:
+            self.reads += 1
+            if self.reads == 1:
+                return bytes(9 << 20)
+            await asyncio.get_running_loop().run_in_executor(None, overwrite)
+            raise OSError("breaks")
+
+        async def close(self) -> None: ...
+
+    def overwrite() -> None:
+        held.storage.write_bytes("quick", b"new")
+
+    with pytest.raises(errors.StorageError, match="breaks"):
+        held.storage.write_from_path("slow", "x", Breaking())
+    assert held.storage.read_bytes("quick") == b"new"
+    assert plain_lab.end(held).leftovers == ()
+    for name in ("slow", "quick"):
+        assert plain_lab.stranger.read(name) == b"old"
+
+
+def test_two_that_overwrite_a_path_at_once_save_what_was_there_before(plain_lab: Lab) -> None:
+    for number in range(10):
+        plain_lab.stranger.write(f"f{number}", b"old")
+    held = plain_lab.hold(on_existing="restore")
+
+    async def overwrite() -> None:
+        storage = AsyncStorage(held.storage)
+        await asyncio.gather(
+            *(storage.write_bytes(f"f{number % 10}", b"new") for number in range(30))
+        )
+
+    asyncio.run(overwrite())
+    assert plain_lab.end(held).leftovers == ()
+    found = [plain_lab.stranger.read(f"f{number}") for number in range(10)]
+    assert found == [b"old"] * 10
+
+
 @pytest.mark.parametrize("how", ["delete", "remove_all", "rename"])
 def test_a_file_that_is_published_where_its_place_was_removed_is_ours(
     any_fs_lab: Lab, how: str
@@ -510,6 +594,30 @@ def test_a_signed_removal_is_a_removal(request: pytest.FixtureRequest, tmp_path:
         held.storage.presign_delete("golden2", 60)
         assert lab.end(held).leftovers == ()
         assert lab.stranger.everything() == {"golden/img": b"precious", "other": b"old"}
+
+
+def test_a_signed_removal_that_nobody_performs_takes_nothing_from_the_session(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if IS_045:
+        pytest.skip("opendal 0.45 signs no delete")
+    with lab_of("moto", request, tmp_path, "none") as lab:
+        session = lab.hold("", on_existing="restore")
+        session.storage.write_bytes("image", b"x")
+        held = lab.hold(on_existing="restore")
+        held.storage.presign_delete("image", 60)
+        assert lab.end(held).leftovers == ()
+        assert session.storage.get_created_resources() == {"image"}
+        assert lab.end(session).leftovers == ()
+        assert lab.stranger.everything() == {}
+
+
+def test_what_cannot_be_signed_saves_nothing(fs_lab: Lab) -> None:
+    fs_lab.stranger.write("f", b"old")
+    held = fs_lab.hold(on_existing="restore")
+    with pytest.raises(errors.Unsupported):
+        held.storage.presign_delete("f", 60)
+    assert held.tracker.record.saved == {}
 
 
 # -- what fails
