@@ -42,7 +42,7 @@ class AlreadyExists(StorageError, FileExistsError):
 
 
 class IsADirectory(StorageError, IsADirectoryError):
-    """The path is a directory where a file is needed."""
+    """The path is a directory where a file is needed, as ``""`` (the root) and ``"logs/"`` are."""
 
 
 class NotADirectory(StorageError, NotADirectoryError):
@@ -70,7 +70,7 @@ class Protected(StorageError):
 
 
 class InvalidPath(StorageError, ValueError):
-    """The path cannot be used on a storage: control characters, or empty where a name is needed."""
+    """The path cannot be used on a storage, or is the root, which is never removed, copied or moved."""
 
 
 class PathEscape(InvalidPath):

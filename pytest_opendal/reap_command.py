@@ -69,7 +69,8 @@ def reap(
     counts. Directories of this host need none. What a living process holds is never touched, nor
     what existed before, nor a storage at another address than the journal's.
 
-    The exit status is 0 when nothing is left, 1 when something could not be removed.
+    The exit status is 0 when nothing is left, 1 when something could not be removed or a journal
+    could not be judged, 2 when what was given cannot be used.
 
     \b
     Examples:

@@ -18,6 +18,7 @@ from pytest_opendal import jsonreport
 from pytest_opendal.cli import main
 
 import servers
+from pages import ROOT
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -228,6 +229,12 @@ def test_every_command_explains_itself_with_examples() -> None:
         result = CliRunner().invoke(main, [name, "--help"])
         assert "Example" in result.output
         assert f"pytest-opendal {name} " in result.output.partition("Example")[2]
+
+
+def test_every_command_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "reference" / "command.md").read_text(encoding="utf-8")
+    for name in main.commands:
+        assert f"(`{name}`)" in page
 
 
 def test_schema_describes_the_configuration_for_editors() -> None:

@@ -123,6 +123,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
+def test_the_readme_leads_to_every_how_to() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs" / "how-to").glob("*.md")}
+
+    assert pages <= set(re.findall(r"\]\(([^)#]+)", text))
+
+
 def test_the_picture_in_the_readme_is_what_the_quick_start_prints(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
