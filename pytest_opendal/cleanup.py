@@ -323,6 +323,7 @@ class Cleaner:
             test=opened.test,
             worker=opened.worker,
             reason=reason,
+            location=self._connection.settings.location,
             **about,
         )
 

@@ -127,7 +127,7 @@ class Recovery:
         try:
             return self._run.clean(self._run.same_place(settings, ledger.record), ledger, reason)
         except errors.StorageError as error:
-            return untouched(ledger.record, str(error))
+            return untouched(ledger.record, str(error), settings.location)
 
     def retry_directories(self) -> None:
         """Remove directories that a test left because another test's files were in them then."""
@@ -135,7 +135,7 @@ class Recovery:
             settings = self._settings_of(info)
             if settings is not None:
                 gone = self._run.remove_directories(settings, names)
-                self._collector.discard(info.name, gone)
+                self._collector.discard(info, gone)
 
     def _settings_of(self, info: StorageInfo) -> StorageSettings | None:
         found = (settings for settings in self._storages if info_of(settings) == info)
@@ -169,7 +169,7 @@ def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
     return StorageSettings(name=name, scheme="fs", kwargs={"root": root})
 
 
-def untouched(record: Record, error: str) -> Outcome:
+def untouched(record: Record, error: str, location: str = "") -> Outcome:
     """Return the outcome of a cleanup that could not even begin."""
     opened = remnants.opened_of(record)
     return Outcome(
@@ -183,6 +183,7 @@ def untouched(record: Record, error: str) -> Outcome:
                 worker=opened.worker,
                 reason=Reason.FAILED,
                 error=error,
+                location=location,
             )
             for name in remnants.resources(record) or sorted(record.created)
         )

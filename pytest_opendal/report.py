@@ -77,6 +77,8 @@ class Leftover:
     """One line, when ``reason`` is a failed deletion."""
     holds: tuple[str, ...] = ()
     """For ``holds files of others``: what they put there (at most 20 paths)."""
+    location: str = ""
+    """Where the storage is, as `StorageInfo` tells: several places may have one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class StorageInfo:
 class Work:
     """What tests did on one storage."""
 
-    storage: str
+    storage: StorageInfo
     created: int = 0
     """Resources that tests made."""
     removed: int = 0
@@ -132,7 +134,7 @@ class RunReport:
     remnants: tuple[Remnants, ...]
     conflicts: tuple[Conflict, ...]
     work: tuple[Work, ...] = ()
-    """What tests did on each storage that they used, by name."""
+    """What tests did on each storage that they used."""
     alone: tuple[str, ...] = ()
     """Journals that are left alone, and why; one line each."""
 
@@ -218,7 +220,8 @@ class TestNote:
 
 def _shared(left: Leftover) -> tuple[Any, ...]:
     """Return what neighbouring leftovers of one test have in common."""
-    return left.storage, left.kind, left.test, left.worker, str(left.reason), left.holds
+    about = left.storage, left.location, left.kind, left.test, left.worker
+    return *about, str(left.reason), left.holds
 
 
 def _pack_leftovers(leftovers: Iterable[Leftover]) -> tuple[Any, ...]:
@@ -243,11 +246,11 @@ def _encodable(text: str) -> str:
 
 
 def _unpack_leftovers(packed: Any) -> Iterator[Leftover]:
-    for (storage, kind, test, worker, why, holds), paths, sizes, errors in packed:
-        reason = Reason(why)
+    for (storage, location, kind, test, worker, why, holds), paths, sizes, errors in packed:
+        shared = test, worker, Reason(why)
         rows = zip(paths, sizes, errors or repeat(None), strict=False)
         for path, size, error in rows:
-            yield Leftover(storage, path, kind, size, test, worker, reason, error, tuple(holds))
+            yield Leftover(storage, path, kind, size, *shared, error, tuple(holds), location)
 
 
 def _pack_claims(claims: Iterable[Claim]) -> tuple[Any, ...]:
@@ -269,6 +272,10 @@ def user_properties(note: TestNote) -> list[tuple[str, str]]:
     return [("opendal_leftover", f"{left.storage}:{left.path}") for left in note.leftovers]
 
 
+_UNKNOWN = StorageInfo("", "", "", "")
+"""The storage of a crashed worker that this process does not know."""
+
+
 class Collector:
     """Merges the notes of one run, in the controller or in the only process."""
 
@@ -276,9 +283,11 @@ class Collector:
         """Start with the storages of the configuration; notes add to them and know them better."""
         self._run_id = run_id
         self._configured = {info.name: info for info in storages}
-        self._used: dict[str, StorageInfo] = {}
-        self._work: dict[str, Work] = {}
+        self._used: dict[str, dict[StorageInfo, None]] = {}
+        self._work: dict[StorageInfo, Work] = {}
         self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
+        self._uncounted: dict[tuple[str, str, str, str], int] = {}
+        """Leftovers that a test did not create by name: what is in a directory that it registered."""
         self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
@@ -291,24 +300,46 @@ class Collector:
     def add(self, note: TestNote) -> None:
         """Take in what one process tells about one test."""
         # A note is about one storage; that of a crashed worker may be unknown here.
-        storage = note.storages[0].name if note.storages else ""
+        storage = note.storages[0] if note.storages else _UNKNOWN
         self._count(storage, note.created, note.removed, note.written)
         if note.withdrawn:
             self.discard(storage, note.withdrawn, worker=note.worker)
+        self._add_leftovers(note, storage)
         for info in note.storages:
-            self._used.setdefault(info.name, info)
-        for leftover in note.leftovers:
-            self.add_leftover(leftover)
-        for info in note.storages:
+            self._used.setdefault(info.name, {})[info] = None
             names = note.directories.get(info.name, ())
             self._directories.setdefault(info, set()).update(names)
         self._add_claims(note)
 
-    def _count(self, storage: str, created: int, removed: int, written: int = 0) -> None:
+    def _count(self, storage: StorageInfo, created: int, removed: int, written: int = 0) -> None:
         so_far = self._work.get(storage) or Work(storage)
         self._work[storage] = Work(
             storage, so_far.created + created, so_far.removed + removed, so_far.written + written
         )
+
+    def _add_leftovers(self, note: TestNote, storage: StorageInfo) -> None:
+        """Take in leftovers; each replaces what an earlier test of that worker left there."""
+        uncounted = max(0, len(note.leftovers) - note.created)
+        for left in note.leftovers:
+            key = (left.storage, left.location, left.path, left.worker)
+            earlier = self._leftovers.get(key)
+            self._leftovers[key] = left
+            if earlier is not None and uncounted:
+                uncounted -= 1  # the same resource, told again
+            elif earlier is not None:
+                self._gone(storage, [earlier])
+        if uncounted:
+            source = (storage.name, storage.location, note.test, note.worker)
+            self._uncounted[source] = self._uncounted.get(source, 0) + uncounted
+
+    def _gone(self, storage: StorageInfo, leftovers: Iterable[Leftover]) -> None:
+        """Count leftovers that are no more as removed, those that were counted as created."""
+        for left in leftovers:
+            source = (storage.name, storage.location, left.test, left.worker)
+            if self._uncounted.get(source):
+                self._uncounted[source] -= 1
+            else:
+                self._count(storage, 0, 1)
 
     def _add_claims(self, note: TestNote) -> None:
         places = {info.name: f"{info.scheme} {info.location}" for info in note.storages}
@@ -323,11 +354,6 @@ class Collector:
                 end=end,
             )
 
-    def add_leftover(self, leftover: Leftover) -> None:
-        """Take in one leftover; it replaces what was known of that path, test and worker."""
-        key = (leftover.storage, leftover.test, leftover.path, leftover.worker)
-        self._leftovers[key] = leftover
-
     def add_remnants(self, remnants: Iterable[Remnants]) -> None:
         """Take in what runs that died have left; each run and storage counts once."""
         for found in remnants:
@@ -337,64 +363,74 @@ class Collector:
         """Take in which journals are left alone, and why."""
         self._alone.update(dict.fromkeys(lines))
 
-    def discard(self, storage: str, paths: Iterable[str], *, worker: str | None = None) -> int:
+    def discard(
+        self, storage: StorageInfo, paths: Iterable[str], *, worker: str | None = None
+    ) -> int:
         """Forget leftovers that have been removed since, and count them as removed.
 
         With ``worker``, only those of that worker: where each worker has a board of its own, a
         path is one resource per worker. One call takes all paths: it walks over all leftovers.
         """
         gone = frozenset(paths)
+        place = (storage.name, storage.location)
         keys = [
             key
-            for key, left in self._leftovers.items()
-            if left.storage == storage and left.path in gone and worker in {None, left.worker}
+            for key in self._leftovers
+            if key[2] in gone and key[:2] == place and worker in {None, key[3]}
         ]
-        for key in keys:
-            del self._leftovers[key]
-        self._count(storage, 0, len(keys))
+        self._gone(storage, [self._leftovers.pop(key) for key in keys])
         return len(keys)
 
-    def leftovers(self, storage: str | None = None) -> tuple[Leftover, ...]:
+    def leftovers(self) -> tuple[Leftover, ...]:
         """Return the leftovers known so far, ordered by storage, test and path."""
-        return tuple(
-            left
-            for _, left in sorted(self._leftovers.items(), key=lambda item: item[0])
-            if storage in {None, left.storage}
-        )
+        return tuple(sorted(self._leftovers.values(), key=_order))
 
     def directories(self) -> dict[StorageInfo, list[str]]:
         """Return those to try again on each storage, children before parents; none that is kept."""
         kept = {
-            (left.storage, left.path)
+            (left.storage, left.location, left.path)
             for left in self._leftovers.values()
             if left.reason not in {Reason.FAILED, Reason.FOREIGN}
         }
         return {
             info: sorted(again, key=lambda name: (-name.count("/"), name))
             for info, names in self._directories.items()
-            if (again := {name for name in names if (info.name, name) not in kept})
+            if (again := {name for name in names if (info.name, info.location, name) not in kept})
         }
 
     def result(self) -> RunReport:
         """Return all that is known."""
         work = self._work.values()
+        known = {name: {info: None} for name, info in self._configured.items()} | self._used
+        left = self._bytes_left()
         return RunReport(
             run_id=self._run_id,
-            storages=tuple((self._configured | self._used).values()),
+            storages=tuple(info for infos in known.values() for info in infos),
             created=sum(one.created for one in work),
             removed=sum(one.removed for one in work),
             leftovers=self.leftovers(),
             remnants=tuple(found for _, found in sorted(self._remnants.items())),
             conflicts=self._finder.conflicts(),
             work=tuple(
-                replace(one, left=self._bytes_left(one.storage)) for one in work if one.storage
+                replace(one, left=left.get((info.name, info.location), 0))
+                for info, one in self._work.items()
+                if info is not _UNKNOWN
             ),
             alone=tuple(self._alone),
         )
 
-    def _bytes_left(self, storage: str) -> int:
-        sizes = (left.size for left in self.leftovers(storage) if left.reason is not Reason.MOVED)
-        return sum(size or 0 for size in sizes)
+    def _bytes_left(self) -> dict[tuple[str, str], int]:
+        """Return the bytes that are left, by name and location."""
+        sizes: dict[tuple[str, str], int] = {}
+        for left in self._leftovers.values():
+            if left.size and left.reason is not Reason.MOVED:
+                place = (left.storage, left.location)
+                sizes[place] = sizes.get(place, 0) + left.size
+        return sizes
+
+
+def _order(left: Leftover) -> tuple[str, ...]:
+    return left.storage, left.location, left.test, left.path, left.worker
 
 
 def verdict(report: RunReport) -> int:

@@ -180,9 +180,9 @@ def _leftover_lines(report: RunReport, view: View) -> Iterator[Line]:
     shown = _shown(report.leftovers, view)
     hidden = report.leftovers[len(shown) :]
     table = _Table.of(shown, view)
-    names = {info.name: _storage(info) for info in report.storages}
-    for storage, of_storage in groupby(shown, key=lambda left: left.storage):
-        title = view.fit(f"storage {names.get(storage, storage)}", view.width)
+    names = {(info.name, info.location): _storage(info) for info in report.storages}
+    for place, of_storage in groupby(shown, key=_place):
+        title = view.fit(f"storage {names.get(place, place[0])}", view.width)
         yield Line(title, _BOLD)
         for test, of_test in groupby(of_storage, key=lambda left: left.test):
             yield Line("  " + view.fit(test or SESSION, view.width - 2))
@@ -209,13 +209,18 @@ def _shown(leftovers: tuple[Leftover, ...], view: View) -> tuple[Leftover, ...]:
     return leftovers[: max(count, 1)]
 
 
+def _place(left: Leftover) -> tuple[str, str]:
+    return left.storage, left.location
+
+
 def _costs(leftovers: Iterable[Leftover], view: View) -> Iterator[int]:
     """Yield the lines that each leftover takes, with the titles that it opens."""
-    storage: str | None = None
+    place: tuple[str, str] | None = None
     test: str | None = None
     for left in leftovers:
-        titles = (left.storage != storage) + (left.storage != storage or left.test != test)
-        storage, test = left.storage, left.test
+        is_elsewhere = _place(left) != place
+        titles = is_elsewhere + (is_elsewhere or left.test != test)
+        place, test = _place(left), left.test
         yield titles + 1 + bool(left.error) + len(_holds(left, view))
 
 

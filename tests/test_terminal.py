@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,7 +75,8 @@ def left(
     kind: str = "file",
 ) -> Leftover:
     """Return a leftover that matters in the given values only."""
-    return Leftover(storage, path, kind, size, test, "gw3", reason, error, holds)
+    place = {"sdcard": SDCARD.location, "results": RESULTS.location}.get(storage, "")
+    return Leftover(storage, path, kind, size, test, "gw3", reason, error, holds, place)
 
 
 def report(
@@ -123,6 +125,22 @@ storage sdcard (fs, /srv/lab/sdcard)
     u-boot.bin          512 B  kept: retention failed
   tests/test_boot.py::test_up
     x                   512 B  worker gw3 crashed
+"""
+    )
+
+
+def test_each_place_of_one_name_has_its_title() -> None:
+    places = [replace(SDCARD, location=f"/srv/gw{number}") for number in range(2)]
+    left_there = [replace(left("a", size=1), location=info.location) for info in places]
+    assert text(replace(report(*left_there), storages=tuple(places))) == (
+        """
+== opendal leftovers
+storage sdcard (fs, /srv/gw0)
+  tests/test_boot.py::test_flash
+    a  1 B  kept: retention all
+storage sdcard (fs, /srv/gw1)
+  tests/test_boot.py::test_flash
+    a  1 B  kept: retention all
 """
     )
 
