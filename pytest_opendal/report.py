@@ -163,7 +163,7 @@ class TestNote:
     storages: tuple[StorageInfo, ...] = ()
     """The storages it used."""
     withdrawn: tuple[str, ...] = ()
-    """Leftovers of an earlier note that were removed since, because the test ran again."""
+    """Leftovers of earlier notes that this process has removed since."""
 
     @property
     def is_idle(self) -> bool:

@@ -543,9 +543,12 @@ class Run:
         return notes + [self._end_keeper(keeper) for keeper in self._keepers.values()]
 
     def _end_keeper(self, keeper: Tracker) -> TestNote:
+        noted = list(keeper.record.created)
         note = self._end_tracker(keeper, failed=False)
         left = tuple(left for left in note.leftovers if left.reason is Reason.FAILED)
-        return replace(note, created=0, removed=0, written=0, leftovers=left)
+        # A test that left one of them, since something was in it then, has told so.
+        gone = tuple(name for name in noted if name not in keeper.record.created)
+        return replace(note, created=0, removed=0, written=0, leftovers=left, withdrawn=gone)
 
     def _end_tracker(self, tracker: Tracker, *, failed: bool) -> TestNote:
         keep = reason_to_keep(tracker.opened.retention, failed=failed)

@@ -12,7 +12,7 @@ import pytest
 from runs import Suite, needs_xdist, output, section
 
 if TYPE_CHECKING:
-    from servers import SeaweedFS
+    from servers import SeaweedFS, WebDAV
 
 pytestmark = needs_xdist
 
@@ -371,3 +371,28 @@ def test_two_configurations_with_one_name_are_two_storages(suite: Suite) -> None
     result.assert_outcomes(passed=2)
     assert [left["path"] for left in suite.report()["leftovers"]] == ["d"]
     assert suite.left(suite.pytester.path / "root_b") == []
+
+
+def test_a_directory_that_a_worker_removes_at_its_end_is_not_told(
+    suite: Suite, wsgidav: WebDAV
+) -> None:
+    """The controller does not know the storage of a conftest, and cannot look."""
+    suite.write(
+        conftest=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {{"scheme": "webdav", "kwargs": {wsgidav.kwargs}, "retention": "none"}}
+        """,
+        test_it="""
+        def test_two(opendal, opendal_session):
+            opendal.create_dir("ours-until-the-end")
+            opendal_session.write_bytes("ours-until-the-end/x", b"x")
+        """,
+    )
+    result = suite.run("-n1", "--opendal-report=report.json")
+    result.assert_outcomes(passed=1)
+    assert not (wsgidav.directory / "ours-until-the-end").exists()
+    assert section(result) == []
+    assert (suite.report()["created"], suite.report()["removed"]) == (2, 2)
