@@ -70,22 +70,36 @@ class View:
 
 
 def write_summary(
-    writer: Writer, report: RunReport, *, mode: str, details: bool = False, width: int = 80
+    writer: Writer,
+    report: RunReport,
+    *,
+    mode: str,
+    is_error: bool = False,
+    details: bool = False,
+    width: int = 80,
 ) -> None:
     """Write the section "opendal leftovers"; nothing where there is nothing to tell.
 
-    ``mode`` is the value of ``--opendal-leftovers``, ``width`` the columns of the terminal.
+    Args:
+        writer: gets the lines.
+        report: what the run tells.
+        mode: value of ``--opendal-leftovers``.
+        is_error: whether a filter made the warning of ``warn`` an error.
+        details: whether to show everything, and nothing shortened.
+        width: columns of the terminal.
     """
-    lines = summary_lines(report, mode=mode, view=View(width, details))
+    lines = summary_lines(report, mode=mode, is_error=is_error, view=View(width, details))
     if lines:
-        failing = mode == "error" and verdict(report) > 0
+        failing = (mode == "error" or is_error) and verdict(report) > 0
         writer.ensure_newline()
         writer.section(TITLE, red=failing, yellow=not failing)
     for line in lines:
         writer.write_line(line.text, **line.markup)
 
 
-def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
+def summary_lines(
+    report: RunReport, *, mode: str, view: View, is_error: bool = False
+) -> list[Line]:
     """Return the lines of the section, empty where there is nothing to tell."""
     if mode == "ignore":
         return []
@@ -94,17 +108,17 @@ def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
         *_remnant_lines(report.remnants, view),
         *(Line(printable(text), _YELLOW) for text in report.alone),
         *_conflict_lines(report.conflicts, view),
-        *(_verdict_lines(report) if mode == "error" else ()),
+        *(_verdict_lines(report, mode) if mode == "error" or is_error else ()),
     ]
 
 
 def one_line(report: RunReport) -> str:
-    """Return the leftovers in one line, for a warning; "" where there are none."""
-    if not report.leftovers:
+    """Return the leftovers that may fail a run in one line, for a warning; "" where there are none."""
+    names = [left.storage for left in report.leftovers if left.reason.fails_run]
+    if not names:
         return ""
-    by_storage = groupby(report.leftovers, key=lambda left: left.storage)
-    counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in by_storage)
-    return f"opendal: {resources(len(report.leftovers))} left behind: {counts}"
+    counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in groupby(names))
+    return f"opendal: {resources(len(names))} left behind: {counts}"
 
 
 def header_lines(infos: Sequence[StorageInfo], source: str, width: int = 80) -> list[str]:
@@ -312,9 +326,10 @@ def _conflict_lines(conflicts: tuple[Conflict, ...], view: View) -> Iterator[Lin
     yield Line("  keep apart with: --opendal-isolation=worker, or =test")
 
 
-def _verdict_lines(report: RunReport) -> Iterator[Line]:
+def _verdict_lines(report: RunReport, mode: str) -> Iterator[Line]:
     count = verdict(report)
     if count:
         verb = "was" if count == 1 else "were"
         text = f"the run fails because {resources(count)} {verb} left"
-        yield Line(f"{text} (--opendal-leftovers=error)", {"red": True, "bold": True})
+        why = "" if mode == "error" else ", and a filter makes the warning an error"
+        yield Line(f"{text} (--opendal-leftovers={mode}{why})", {"red": True, "bold": True})

@@ -148,7 +148,23 @@ def test_warning_that_is_an_error_fails_the_run(suite: Suite) -> None:
     result = suite.run("--opendal-leftovers=warn")
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert section(result)[-1].startswith("the run fails because 2 resources were left (")
     assert "Traceback" not in output(result)
+
+
+def test_files_of_others_are_no_warning(suite: Suite) -> None:
+    suite.lab()
+    suite.write(
+        test_it="""
+        from pathlib import Path
+        def test_it(opendal):
+            opendal.create_dir("d")
+            Path("device/d/theirs").write_text("x")
+        """
+    )
+    result = suite.run("--opendal-leftovers=warn")
+    assert result.ret == pytest.ExitCode.OK
+    assert section(result)[-1] == "      holds d/theirs"
 
 
 def test_ignore_is_silent(suite: Suite, plugin_args: tuple[str, ...]) -> None:
@@ -282,6 +298,24 @@ def test_hooks_are_called(suite: Suite, plugin_args: tuple[str, ...]) -> None:
 def _told(suite: Suite, worker: str) -> list[Any]:
     path = suite.pytester.path / f"hooks-{worker}.txt"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_hook_that_raises_costs_neither_report_nor_summary(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        conftest="def pytest_opendal_leftovers(leftovers): raise RuntimeError('no\\nboard')",
+        test_it="def test_it(opendal): opendal.write_bytes('a', b'x')",
+    )
+    result = suite.run("--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert [left["path"] for left in suite.report()["leftovers"]] == ["a"]
+    assert section(result)[-2:] == [
+        "    a  1 B  kept: retention all",
+        "ERROR: a hook pytest_opendal_leftovers raised RuntimeError: no board",
+    ]
 
 
 def test_config_hook_is_called_for_what_a_conftest_gives(suite: Suite) -> None:

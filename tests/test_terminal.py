@@ -310,6 +310,13 @@ def test_error_ends_with_why_the_run_fails(count: int, words: str) -> None:
     assert screen.markup["== opendal leftovers"] == {"red"}
 
 
+def test_a_warning_that_is_an_error_says_why_the_run_fails() -> None:
+    screen = shown(report(left("x")), mode="warn", is_error=True)
+    why = "--opendal-leftovers=warn, and a filter makes the warning an error"
+    assert screen.lines[-1] == f"the run fails because 1 resource was left ({why})"
+    assert screen.markup["== opendal leftovers"] == {"red"}
+
+
 def test_error_has_no_such_line_when_the_run_does_not_fail() -> None:
     left_for_a_reason = report(*many(2, Reason.KEPT_FAILED))
     assert text(left_for_a_reason, mode="error") == text(left_for_a_reason)
@@ -417,6 +424,7 @@ def test_the_header_leaves_out_what_is_not_known() -> None:
 
 def test_one_line_for_a_warning() -> None:
     assert one_line(report()) == ""
+    assert one_line(report(foreign("logs/x"), left("x", reason=Reason.KEPT_FAILED))) == ""
     assert one_line(report(left("a", storage="results"), left("a"), left("b"))) == (
         "opendal: 3 resources left behind: 1 in results, 2 in sdcard"
     )
