@@ -13,7 +13,7 @@ from pytest_opendal.run import info_of
 from pytest_opendal.settings import StorageSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from pytest_opendal.journal import Ledger, Opened, Record
@@ -136,6 +136,15 @@ class Recovery:
             if settings is not None:
                 gone = self._run.remove_directories(settings, names)
                 self._collector.discard(info, gone)
+
+    def gone(self) -> Iterator[tuple[StorageInfo, list[str]]]:
+        """Yield what was kept of tests, and others, such as later tests, have removed since."""
+        for info, kept in self._collector.kept().items():
+            # An error tells that the storage fell silent; others choose names that are no Unicode.
+            names = [(one.path, one.kind) for one in kept if "\ufffd" not in one.path]
+            settings = None if any(one.error for one in kept) else self._settings_of(info)
+            if settings is not None and (gone := self._run.missing(settings, names)):
+                yield info, gone
 
     def _settings_of(self, info: StorageInfo) -> StorageSettings | None:
         found = (settings for settings in self._storages if info_of(settings) == info)

@@ -398,6 +398,18 @@ class Collector:
             if (again := {name for name in names if (info.name, info.location, name) not in kept})
         }
 
+    def kept(self) -> dict[StorageInfo, list[Leftover]]:
+        """Return what is left for other reasons than that it could not be removed, by storage."""
+        infos = {
+            (info.name, info.location): info for infos in self._used.values() for info in infos
+        }
+        found: dict[StorageInfo, list[Leftover]] = {}
+        for left in self._leftovers.values():
+            info = infos.get((left.storage, left.location))
+            if info is not None and left.reason not in {Reason.FAILED, Reason.FOREIGN}:
+                found.setdefault(info, []).append(left)
+        return found
+
     def result(self) -> RunReport:
         """Return all that is known."""
         work = self._work.values()

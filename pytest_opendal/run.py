@@ -20,9 +20,10 @@ from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
 from pytest_opendal.journal import SHARED, Journal, Opened
-from pytest_opendal.loop import LoopThread
+from pytest_opendal.loop import LoopThread, aside
 from pytest_opendal.meter import Meter
 from pytest_opendal.process import AREAS, MAIN
+from pytest_opendal.remnants import VOLATILE
 from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
 from pytest_opendal.sharing import Sharing
 from pytest_opendal.storage import Storage
@@ -516,6 +517,21 @@ class Run:
             return []
         return self.loop.run(_remove_directories(connection, names))
 
+    def missing(self, settings: StorageSettings, kept: list[tuple[str, str]]) -> list[str]:
+        """Return which of what was kept is there no more, as far as the storage tells in its time limit.
+
+        Args:
+            settings: of the storage.
+            kept: paths, and whether each is a ``file`` or a ``dir``.
+        """
+        connection = self.connection(settings)
+        is_theirs = settings.scheme in VOLATILE and not connection.checked
+        if self.interrupted or connection.doubtful or is_theirs or _is_elsewhere(connection):
+            return []
+        with suppress(errors.StorageError):
+            return self.loop.run(_missing(self.reach(settings), kept))
+        return []
+
     def _claims(self, held: Held) -> tuple[Claim, ...]:
         shares = held.settings.isolation == "none" and self.process.worker != MAIN
         if not shares or _leases_its_own(held.tracker.connection):
@@ -620,6 +636,28 @@ async def _remove_directories(connection: Connection, names: list[str]) -> list[
         return [name for name in names if await connection.remove_empty(name)]
     except errors.StorageError:
         return []
+
+
+async def _missing(connection: Connection, kept: list[tuple[str, str]]) -> list[str]:
+    gone: list[str] = []
+    names = iter(kept)
+    place = connection.backend.local_path
+
+    def look_here() -> list[str]:
+        return [name for name, _ in kept if not os.path.lexists(place(name) or "")]
+
+    async def look() -> None:
+        with suppress(errors.StorageError):
+            for name, kind in names:
+                if await connection.find(name if kind == "file" else f"{name}/") is None:
+                    gone.append(name)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(connection.timeout):
+            if place("") is not None:
+                return await aside(look_here, "pytest-opendal-look")
+            await asyncio.gather(*(look() for _ in range(connection.settings.concurrency)))
+    return gone
 
 
 def slug(test: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -252,6 +253,9 @@ class Session:
         if note.is_idle and self._told.issuperset(note.storages):
             return
         self._told.update(note.storages)
+        if self._is_worker and note.leftovers and not self._hands_over():
+            # The controller may not know the storage: this process looks what of it is gone.
+            self._collector.add(replace(note, claims=(), directories={}))
         if self._item is not None:
             self._item.user_properties.extend(report.user_properties(note))
         if self._is_worker and self._item is not None:
@@ -407,6 +411,10 @@ class Session:
         if self._run is not None:
             for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
                 self._tell(note)
+        if self._is_worker and self._run is not None:
+            for info, gone in self._recovery().gone():
+                told = report.TestNote("", self._process.worker, withdrawn=tuple(gone))
+                self._tell(replace(told, storages=(info,)))
         if not self._is_worker and (self._run is not None or self._is_controller()):
             self._recover(failed=session.testsfailed > 0)
         if self._run is not None:
@@ -425,11 +433,15 @@ class Session:
 
     def _recover(self, *, failed: bool) -> None:
         """Remove what crashed workers, and tests that met in one directory, left."""
-        storages = self._labs.storages()
-        recovered = recovery.Recovery(self.run, storages, self._collector, failed=failed)
+        recovered = self._recovery(failed=failed)
         if self._is_controller():
             recovered.take_over(self.run.journal_dir, self._process.run_id, self._ended)
         recovered.retry_directories()
+        for info, gone in recovered.gone():
+            self._collector.discard(info, gone)
+
+    def _recovery(self, *, failed: bool = False) -> recovery.Recovery:
+        return recovery.Recovery(self.run, self._labs.storages(), self._collector, failed=failed)
 
     def _settle(self, session: pytest.Session) -> None:
         """Tell all who want to know what was left, and let the run fail when it should."""

@@ -373,6 +373,30 @@ def test_two_configurations_with_one_name_are_two_storages(suite: Suite) -> None
     assert suite.left(suite.pytester.path / "root_b") == []
 
 
+def test_what_only_a_worker_can_see_is_not_told_when_it_is_gone(
+    suite: Suite, wsgidav: WebDAV
+) -> None:
+    suite.write(
+        conftest=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {{"scheme": "webdav", "kwargs": {wsgidav.kwargs}, "retention": "all"}}
+        """,
+        test_it="""
+        def test_1(opendal): opendal.write_bytes("kept-by-all/a.txt", b"1")
+        def test_2(opendal): opendal.write_bytes("kept-by-all/b.txt", b"12")
+        def test_3(opendal): opendal.delete("kept-by-all/a.txt")
+        """,
+    )
+    result = suite.run("-n1")
+    assert [line for line in section(result) if line.startswith("    ")] == [
+        "    kept-by-all/         -  kept: retention all",
+        "    kept-by-all/b.txt  2 B  kept: retention all",
+    ]
+
+
 def test_a_directory_that_a_worker_removes_at_its_end_is_not_told(
     suite: Suite, wsgidav: WebDAV
 ) -> None:
