@@ -371,16 +371,17 @@ class Cleaner:
     async def _in_tree(self, name: str, reason: Reason) -> list[Leftover]:
         paths = [path async for path in self._connection.list(f"{name}/", recursive=True)]
         files = [path for path in paths if not path.endswith("/")]
+        found = [one async for one in self._existing([(path, "file") for path in files], reason)]
+        # opendal lists a name that is no Unicode in another spelling, and finds nothing there.
+        respelled = {path for path in files if "\ufffd" in path} - {one.path for one in found}
         return [
             *[
                 self._leftover(path.rstrip("/"), "dir", reason)
                 for path in paths
                 if path.endswith("/")
             ],
-            *[
-                leftover
-                async for leftover in self._existing([(path, "file") for path in files], reason)
-            ],
+            *found,
+            *[self._leftover(path, "file", reason) for path in sorted(respelled)],
         ]
 
 

@@ -382,3 +382,27 @@ def test_what_is_kept_in_memory_is_still_told(suite: Suite, plugin_args: tuple[s
     suite.lab(scheme="memory", kwargs={}, retention="all")
     suite.write(test_it="def test_it(opendal): opendal.write_bytes('a', b'x')")
     assert section(suite.run(*plugin_args))[-1] == "    a  1 B  kept: retention all"
+
+
+def test_a_kept_file_whose_name_is_no_unicode_is_told(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it="""
+        import os
+
+        def test_it(opendal):
+            opendal.register_path("dev/")
+            os.makedirs("device/dev")
+            for name in (b"log-\\xff.txt", "\\ufffd".encode()):
+                with open(b"device/dev/" + name, "wb") as file:
+                    file.write(b"x")
+            raise AssertionError
+        """
+    )
+    assert section(suite.run(*plugin_args))[2:] == [
+        "    dev/             -  kept: retention failed",
+        "    dev/log-\ufffd.txt    -  kept: retention failed",
+        "    dev/\ufffd          1 B  kept: retention failed",
+    ]
