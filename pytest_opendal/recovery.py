@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_opendal import errors, journal, remnants
 from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Outcome, reason_to_keep
-from pytest_opendal.report import Leftover, Reason, TestNote
+from pytest_opendal.report import Leftover, Reason, TestNote, counted
 from pytest_opendal.run import info_of
 from pytest_opendal.settings import StorageSettings
 
@@ -113,7 +113,7 @@ class Recovery:
             test=opened.test,
             worker=opened.worker,
             created=created,
-            removed=max(0, created - len(leftovers)),
+            removed=max(0, created - counted(leftovers)),
             leftovers=leftovers,
             directories={opened.storage: outcome.directories} if outcome.directories else {},
             storages=(info_of(settings),) if settings else (),

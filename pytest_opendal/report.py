@@ -23,6 +23,7 @@ __all__ = [
     "StorageInfo",
     "TestNote",
     "Work",
+    "counted",
     "user_properties",
     "verdict",
 ]
@@ -79,6 +80,8 @@ class Leftover:
     """For ``holds files of others``: what they put there (at most 20 paths)."""
     location: str = ""
     """Where the storage is, as `StorageInfo` tells: several places may have one name."""
+    created: bool = True
+    """Whether it counts as created; not what a device wrote into a directory that a test registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,7 @@ class TestNote:
 def _shared(left: Leftover) -> tuple[Any, ...]:
     """Return what neighbouring leftovers of one test have in common."""
     about = left.storage, left.location, left.kind, left.test, left.worker
-    return *about, str(left.reason), left.holds
+    return *about, str(left.reason), left.holds, left.created
 
 
 def _pack_leftovers(leftovers: Iterable[Leftover]) -> tuple[Any, ...]:
@@ -246,11 +249,22 @@ def _encodable(text: str) -> str:
 
 
 def _unpack_leftovers(packed: Any) -> Iterator[Leftover]:
-    for (storage, location, kind, test, worker, why, holds), paths, sizes, errors in packed:
+    for (
+        storage,
+        location,
+        kind,
+        test,
+        worker,
+        why,
+        holds,
+        created,
+    ), paths, sizes, errors in packed:
         shared = test, worker, Reason(why)
         rows = zip(paths, sizes, errors or repeat(None), strict=False)
         for path, size, error in rows:
-            yield Leftover(storage, path, kind, size, *shared, error, tuple(holds), location)
+            yield Leftover(
+                storage, path, kind, size, *shared, error, tuple(holds), location, created
+            )
 
 
 def _pack_claims(claims: Iterable[Claim]) -> tuple[Any, ...]:
@@ -267,9 +281,21 @@ def _unpack_claims(packed: Any) -> Iterator[Claim]:
             yield Claim(storage, path, start, end)
 
 
-def user_properties(note: TestNote) -> list[tuple[str, str]]:
-    """Return the properties that a test's report carries, so that JUnit XML has its leftovers."""
-    return [("opendal_leftover", f"{left.storage}:{left.path}") for left in note.leftovers]
+_PROPERTY = "opendal_leftover"
+
+
+def user_properties(
+    note: TestNote, known: Iterable[tuple[str, object]] = ()
+) -> list[tuple[str, str]]:
+    """Return the properties that a test's report carries, so that JUnit XML has its leftovers.
+
+    Args:
+        note: of the test.
+        known: what the report has already, such as of an attempt before a rerun.
+    """
+    told = {value for name, value in known if name == _PROPERTY}
+    values = dict.fromkeys(f"{left.storage}:{left.path}" for left in note.leftovers)
+    return [(_PROPERTY, value) for value in values if value not in told]
 
 
 _UNKNOWN = StorageInfo("", "", "", "")
@@ -286,8 +312,6 @@ class Collector:
         self._used: dict[str, dict[StorageInfo, None]] = {}
         self._work: dict[StorageInfo, Work] = {}
         self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
-        self._uncounted: dict[tuple[str, str, str, str], int] = {}
-        """Leftovers that a test did not create by name: what is in a directory that it registered."""
         self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
         self._remnants: dict[tuple[str, str, str], Remnants] = {}
@@ -319,27 +343,14 @@ class Collector:
 
     def _add_leftovers(self, note: TestNote, storage: StorageInfo) -> None:
         """Take in leftovers; each replaces what an earlier test of that worker left there."""
-        uncounted = max(0, len(note.leftovers) - note.created)
+        replaced: list[Leftover] = []
         for left in note.leftovers:
             key = (left.storage, left.location, left.path, left.worker)
-            earlier = self._leftovers.get(key)
+            if key in self._leftovers:
+                replaced.append(self._leftovers[key])
             self._leftovers[key] = left
-            if earlier is not None and uncounted:
-                uncounted -= 1  # the same resource, told again
-            elif earlier is not None:
-                self._gone(storage, [earlier])
-        if uncounted:
-            source = (storage.name, storage.location, note.test, note.worker)
-            self._uncounted[source] = self._uncounted.get(source, 0) + uncounted
-
-    def _gone(self, storage: StorageInfo, leftovers: Iterable[Leftover]) -> None:
-        """Count leftovers that are no more as removed, those that were counted as created."""
-        for left in leftovers:
-            source = (storage.name, storage.location, left.test, left.worker)
-            if self._uncounted.get(source):
-                self._uncounted[source] -= 1
-            else:
-                self._count(storage, 0, 1)
+        if note.created:  # else these are the same resources, told again
+            self._count(storage, 0, counted(replaced))
 
     def _add_claims(self, note: TestNote) -> None:
         places = {info.name: f"{info.scheme} {info.location}" for info in note.storages}
@@ -366,7 +377,7 @@ class Collector:
     def discard(
         self, storage: StorageInfo, paths: Iterable[str], *, worker: str | None = None
     ) -> int:
-        """Forget leftovers that have been removed since, and count them as removed.
+        """Forget leftovers that have been removed since, and count as removed what was created.
 
         With ``worker``, only those of that worker: where each worker has a board of its own, a
         path is one resource per worker. One call takes all paths: it walks over all leftovers.
@@ -378,7 +389,7 @@ class Collector:
             for key in self._leftovers
             if key[2] in gone and key[:2] == place and worker in {None, key[3]}
         ]
-        self._gone(storage, [self._leftovers.pop(key) for key in keys])
+        self._count(storage, 0, counted(self._leftovers.pop(key) for key in keys))
         return len(keys)
 
     def leftovers(self) -> tuple[Leftover, ...]:
@@ -439,6 +450,11 @@ class Collector:
                 place = (left.storage, left.location)
                 sizes[place] = sizes.get(place, 0) + left.size
         return sizes
+
+
+def counted(leftovers: Iterable[Leftover]) -> int:
+    """Return how many leftovers count as created."""
+    return sum(left.created for left in leftovers)
 
 
 def _order(left: Leftover) -> tuple[str, ...]:

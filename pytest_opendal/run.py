@@ -24,7 +24,7 @@ from pytest_opendal.loop import LoopThread, aside
 from pytest_opendal.meter import Meter
 from pytest_opendal.process import AREAS, MAIN
 from pytest_opendal.remnants import VOLATILE
-from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
+from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote, counted
 from pytest_opendal.sharing import Sharing
 from pytest_opendal.storage import Storage
 from pytest_opendal.tracking import Tracker
@@ -578,7 +578,7 @@ class Run:
             test=tracker.opened.test,
             worker=self.process.worker,
             created=tracker.created_count,
-            removed=max(0, tracker.created_count - len(outcome.leftovers)),
+            removed=max(0, tracker.created_count - counted(outcome.leftovers)),
             written=tracker.written,
             leftovers=outcome.leftovers,
             claims=claims,

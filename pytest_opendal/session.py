@@ -257,7 +257,8 @@ class Session:
             # The controller may not know the storage: this process looks what of it is gone.
             self._collector.add(replace(note, claims=(), directories={}))
         if self._item is not None:
-            self._item.user_properties.extend(report.user_properties(note))
+            known = self._item.user_properties
+            known.extend(report.user_properties(note, known))
         if self._is_worker and self._item is not None:
             _attempt(self._item).untold.append(note)
         elif self._is_worker:
@@ -319,7 +320,8 @@ class Session:
         self._item = item
         for told, removal in _attempt(item).begin(self._run):
             for leftover in report.user_properties(told):
-                item.user_properties.remove(leftover)
+                with suppress(ValueError):  # two storage objects may have told it
+                    item.user_properties.remove(leftover)
             self._tell(removal)
         self._item = None
         if self._run is not None:

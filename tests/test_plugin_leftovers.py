@@ -6,6 +6,7 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -98,6 +99,55 @@ def _check_report(report: dict[str, Any], worker: str, root: Path) -> None:
         {**common, "path": "d/a.txt", "kind": "file", "size": 5},
     ]
     assert report["remnants"] == report["conflicts"] == []
+
+
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    item.user_properties.append(("unhashable", []))
+    for left in (2, 1, 0):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        for report in reports:
+            if left and report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+@pytest.mark.parametrize(("retention", "left"), [("all", 7), ("failed", 7), ("none", 0)])
+def test_a_rerun_tells_and_counts_a_resource_once(
+    suite: Suite, retention: str, left: int, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention=retention)
+    suite.write(
+        conftest=RERUNS,
+        test_it="""
+        from pathlib import Path
+
+        def test_it(opendal):
+            opendal.write_bytes("a", b"x")
+            opendal.register_path("dev/")
+            Path("device/dev").mkdir(exist_ok=True)
+            for number in range(5):
+                Path(f"device/dev/{number}").write_text("x")
+            raise AssertionError
+        """,
+    )
+    result = suite.run("--junitxml=junit.xml", "--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(failed=1)
+    document = ET.parse(suite.pytester.path / "junit.xml")  # noqa: S314
+    *_, last = document.iter("testcase")
+    properties = [one.get("value") for one in last.iter("property")]
+    told = [value for value in properties if (value or "").startswith("lab:")]
+    assert len(told) == len(set(told)) == left
+    report = suite.report()
+    assert len(report["leftovers"]) == left
+    # A directory that was there before is not counted, and neither is what a device wrote.
+    created = 4 if retention == "all" else 6
+    assert (report["created"], report["removed"]) == (created, created - 2 if left else created)
 
 
 def test_error_fails_a_run_that_leaves_something(

@@ -91,7 +91,7 @@ class TestWire:
         assert TestNote.from_builtins(carried) == FULL_NOTE
 
     def test_it_holds_builtins_only(self) -> None:
-        assert _types(FULL_NOTE.to_builtins()) <= {str, int, float, tuple, type(None)}
+        assert _types(FULL_NOTE.to_builtins()) <= {str, int, float, bool, tuple, type(None)}
 
     def test_an_error_that_is_no_unicode_can_be_carried(self) -> None:
         """It may quote a local file whose name is bytes."""
@@ -213,7 +213,7 @@ class TestCollector:
         names = ["dev", *(f"dev/{number}" for number in range(5))]
         collector = Collector("run-1")
         for _ in range(2):  # attempts
-            left = [leftover(name) for name in names]
+            left = [replace(leftover(name), created=name == "dev") for name in names]
             collector.add(note(*left, created=1, storages=(SDCARD,)))
             collector.add(note(withdrawn=tuple(names), storages=(SDCARD,)))
         collector.add(note(created=1, removed=1, storages=(SDCARD,)))
