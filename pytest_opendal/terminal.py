@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,7 @@ from pytest_opendal.report import Reason, verdict
 from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_opendal.report import Conflict, Leftover, Remnants, RunReport, StorageInfo
 
@@ -252,17 +253,21 @@ class _Table:
     view: View
     path: int
     size: int
+    twins: frozenset[Hashable]
+    """Those that two workers left: one test may run on each of them."""
 
     @classmethod
-    def of(cls, leftovers: Iterable[Leftover], view: View) -> _Table:
+    def of(cls, leftovers: Sequence[Leftover], view: View) -> _Table:
         """Return columns as wide as these leftovers need and the terminal allows."""
         path = size = why = 0
+        seen = Counter(map(_resource, leftovers))
+        twins = frozenset(one for one, count in seen.items() if count > 1)
         for left in leftovers:
             path = max(path, columns(printable(_path(left))))
             size = max(size, len(human_size(left.size)))
-            why = max(why, len(_why(left)))
+            why = max(why, len(_why(left, twins)))
         room = view.width - 4 - 2 - size - 2 - why
-        return cls(view, min(path, max(room, _MIN_PATH)), size)
+        return cls(view, min(path, max(room, _MIN_PATH)), size, twins)
 
     def lines(self, left: Leftover) -> Iterator[Line]:
         """Yield the line of one leftover, its error and what others put there."""
@@ -270,7 +275,7 @@ class _Table:
         path = self.view.fit(_path(left), self.path)
         padding = " " * (self.path - columns(path))
         size = human_size(left.size).rjust(self.size)
-        yield Line(f"    {path}{padding}  {size}  {_why(left)}", markup)
+        yield Line(f"    {path}{padding}  {size}  {_why(left, self.twins)}", markup)
         if left.error:
             yield Line("      " + self.view.fit(left.error, self.view.width - 6), markup)
         for text in _holds(left, self.view):
@@ -281,8 +286,14 @@ def _path(left: Leftover) -> str:
     return f"{left.path}/" if left.kind == "dir" else left.path
 
 
-def _why(left: Leftover) -> str:
-    return f"worker {left.worker} crashed" if left.reason is Reason.CRASHED else str(left.reason)
+def _resource(left: Leftover) -> Hashable:
+    return left.storage, left.location, left.test, left.path
+
+
+def _why(left: Leftover, twins: frozenset[Hashable]) -> str:
+    if left.reason is Reason.CRASHED:
+        return f"worker {left.worker} crashed"
+    return f"{left.reason} ({left.worker})" if _resource(left) in twins else str(left.reason)
 
 
 def _holds(left: Leftover, view: View) -> list[str]:

@@ -145,6 +145,15 @@ storage sdcard (fs, /srv/gw1)
     )
 
 
+def test_what_two_workers_left_names_them() -> None:
+    twins = [replace(left("a", size=1), worker=f"gw{number}") for number in range(2)]
+    assert shown(report(*twins, left("b", size=1))).lines[3:] == [
+        "    a  1 B  kept: retention all (gw0)",
+        "    a  1 B  kept: retention all (gw1)",
+        "    b  1 B  kept: retention all",
+    ]
+
+
 def test_a_long_path_and_its_error_are_shortened_in_the_middle() -> None:
     error = f"PermissionDenied: sdcard: delete {LONG}: the card is read-only"
     assert text(report(left(LONG, reason=Reason.FAILED, error=error), left("u-boot.bin"))) == (
