@@ -455,7 +455,9 @@ class Session:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print what was left."""
+        """Print what was left, but not between the node ids that tools read and their number."""
+        if self._config.getoption("collectonly") and self._config.get_verbosity() < 0:
+            return
         for line in self._told_late:
             terminalreporter.write_line(line)
         self._reporting.write(terminalreporter)
