@@ -341,22 +341,26 @@ class Tracker:
     ) -> None:
         with suppress(errors.StorageError):
             if name is not None and await self._is_untouched(error, name, before):
-                self.note(("-1", name))
+                self._not_made(name)
             if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
-                self.unrecorded(fresh)
+                self._not_made(*fresh)
                 # Other refusals tell that something is there, be it of a device that writes there.
                 if isinstance(error, errors.PermissionDenied):
                     self._take_area_back()
                 return
             for directory in reversed(fresh):
                 if await self.connection.remove_empty(directory):
-                    self.note(("-1", directory))
+                    self._not_made(directory)
+
+    def _not_made(self, *names: str) -> None:
+        self.unrecorded(names)
+        self.created_count -= len(names)
 
     def _take_area_back(self) -> None:
         """Take the area out of the record when the first thing in it was refused: it was never made."""
-        if self.area and self.created_count == 1 and list(self.record.created) == [self.area]:
+        if self.area and self.created_count == 0 and list(self.record.created) == [self.area]:
             self.ledger.note(("-1", self.area))
-            self._area_noted, self.created_count = False, 0
+            self._area_noted = False
 
     async def _is_untouched(self, error: BaseException, name: str, before: Metadata | None) -> bool:
         """Whether nothing of ours is at ``name`` any more after a failed creation."""
@@ -494,6 +498,7 @@ class Tracker:
                 for tracker, events in again:
                     tracker.note(("-", target), *events)
                 self._need_not_restore(saved)
+                self.created_count -= 1
                 await self._take_back(error, fresh, None, None)
             if not is_done:
                 raise
