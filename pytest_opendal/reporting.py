@@ -64,9 +64,10 @@ class Reporting:
 
     def write(self, reporter: Any) -> None:
         """Print what was left."""
+        writer = github.Inert(reporter) if github.is_wanted(os.environ) else reporter
         if self._result is not None:
             terminal.write_summary(
-                reporter,
+                writer,
                 self._result,
                 mode=self._options.leftovers,
                 is_error=self._is_error,
@@ -75,7 +76,7 @@ class Reporting:
             )
             self._annotate(reporter, self._result)
         for problem in self._problems:
-            reporter.write_line(f"ERROR: {problem}", red=True)
+            writer.write_line(f"ERROR: {problem}", red=True)
 
     def _annotate(self, reporter: Any, result: report.RunReport) -> None:
         if github.is_wanted(os.environ):
