@@ -61,6 +61,7 @@ class Session:
         self._reporting = Reporting(config, chosen)
         self._screen = Screen(config)
         self._finished = False
+        self._is_summarized = False
         self._told: set[report.StorageInfo] = set()
 
     # -- configuration
@@ -423,8 +424,13 @@ class Session:
             self._run.raise_postponed()
 
     def pytest_unconfigure(self) -> None:
-        """Give SIGTERM back."""
+        """Give SIGTERM back, and tell what was left where pytest has written no summary."""
         self._termination.restore()
+        # It writes none after an error of its own, and for an exit code of somebody else's.
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        wants_none = self._is_worker or self._config.getoption("no_summary", False)
+        if reporter is not None and not (self._is_summarized or wants_none):
+            self.pytest_terminal_summary(reporter)
 
     def _hands_over(self) -> bool:
         """Whether the controller can remove what the workers share: it knows the storages."""
@@ -456,6 +462,7 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left, but not between the node ids that tools read and their number."""
+        self._is_summarized = True
         if self._config.getoption("collectonly") and self._config.get_verbosity() < 0:
             return
         for line in self._told_late:

@@ -283,6 +283,42 @@ def test_report_that_cannot_be_written_fails_the_run(suite: Suite) -> None:
     assert "Traceback" not in output(result)
 
 
+def test_leftovers_are_told_of_a_run_with_an_exit_code_of_its_own(suite: Suite) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        import pytest
+
+        def test_1(opendal): opendal.write_bytes("a", b"x")
+        def test_2(): pytest.exit("enough", returncode=42)
+        """
+    )
+    result = suite.run()
+    assert result.ret == 42
+    assert "    a  1 B  kept: retention all" in section(result)
+    assert section(suite.run("--no-summary")) == []
+
+
+def test_leftovers_are_told_after_an_error_of_pytest_itself(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        conftest="""
+        import os
+
+        def pytest_runtest_logfinish():
+            if "PYTEST_XDIST_WORKER" not in os.environ:
+                raise RuntimeError("boom")
+        """,
+        test_it="def test_it(opendal): opendal.write_bytes('a', b'x')",
+    )
+    result = suite.run(*plugin_args)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert section(result)[-1] == "    a  1 B  kept: retention all"
+    assert len([line for line in result.outlines if " opendal leftovers " in line]) == 1
+
+
 def test_a_file_that_is_never_closed_is_warned_of(suite: Suite) -> None:
     """The warning, which may be an error, keeps nothing from being removed and told."""
     suite.lab(retention="failed")
