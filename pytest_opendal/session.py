@@ -17,7 +17,7 @@ from pytest_opendal.labs import Labs
 from pytest_opendal.process import tell_mistake
 from pytest_opendal.redacting import Url
 from pytest_opendal.reporting import Reporting
-from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
+from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of, is_own
 from pytest_opendal.screen import Screen, removal_warnings
 from pytest_opendal.settings import StorageSettings
 from pytest_opendal.storage import Storage
@@ -254,8 +254,9 @@ class Session:
         if note.is_idle and self._told.issuperset(note.storages):
             return
         self._told.update(note.storages)
-        if self._is_worker and note.leftovers and not self._hands_over():
-            # The controller may not know the storage: this process looks what of it is gone.
+        is_here = not self._hands_over() or any(map(is_own, note.storages))
+        if self._is_worker and note.leftovers and is_here:
+            # The controller may not see the storage: this process looks what of it is gone.
             self._collector.add(replace(note, claims=(), directories={}))
         if self._item is not None:
             known = self._item.user_properties
