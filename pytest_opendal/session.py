@@ -17,7 +17,7 @@ from pytest_opendal.labs import Labs
 from pytest_opendal.process import tell_mistake
 from pytest_opendal.redacting import Url
 from pytest_opendal.reporting import Reporting
-from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of, is_own
+from pytest_opendal.run import BrokenStorage, Held, Hooks, Run, info_of
 from pytest_opendal.screen import Screen, removal_warnings
 from pytest_opendal.settings import StorageSettings
 from pytest_opendal.storage import Storage
@@ -254,7 +254,8 @@ class Session:
         if note.is_idle and self._told.issuperset(note.storages):
             return
         self._told.update(note.storages)
-        is_here = not self._hands_over() or any(map(is_own, note.storages))
+        is_remote = any(info.scheme == "jumpstarter" for info in note.storages)
+        is_here = is_remote or not self._hands_over()
         if self._is_worker and note.leftovers and is_here:
             # The controller may not see the storage: this process looks what of it is gone.
             self._collector.add(replace(note, claims=(), directories={}))

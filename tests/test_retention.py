@@ -345,11 +345,10 @@ def test_what_a_later_test_removed_is_not_told_as_kept(suite: Suite, args: tuple
 
 
 @one_process
-@pytest.mark.parametrize("scheme", ["fs", "memory"])
 def test_what_two_tests_kept_and_a_third_deleted_is_not_left(
-    suite: Suite, args: tuple[str, ...], scheme: str
+    suite: Suite, args: tuple[str, ...]
 ) -> None:
-    suite.lab(retention="all", scheme=scheme)
+    suite.lab(retention="all")
     suite.write(
         test_it="""
         def test_1(opendal): opendal.write_bytes("a.txt", b"12345")
