@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -334,6 +334,7 @@ class Cleaner:
             test=opened.test,
             worker=opened.worker,
             reason=reason,
+            location=self._connection.settings.location,
             **about,
         )
 
@@ -381,17 +382,18 @@ class Cleaner:
     async def _in_tree(self, name: str, reason: Reason) -> list[Leftover]:
         paths = [path async for path in self._connection.list(f"{name}/", recursive=True)]
         files = [path for path in paths if not path.endswith("/")]
-        return [
-            *[
-                self._leftover(path.rstrip("/"), "dir", reason)
-                for path in paths
-                if path.endswith("/")
-            ],
-            *[
-                leftover
-                async for leftover in self._existing([(path, "file") for path in files], reason)
-            ],
+        found = [one async for one in self._existing([(path, "file") for path in files], reason)]
+        # opendal lists a name that is no Unicode in another spelling, and finds nothing there.
+        respelled = {path for path in files if "\ufffd" in path} - {one.path for one in found}
+        directories = [path.rstrip("/") for path in paths if path.endswith("/")]
+        left = [
+            *[self._leftover(path, "dir", reason) for path in directories],
+            *found,
+            *[self._leftover(path, "file", reason) for path in sorted(respelled)],
         ]
+        if self._opened.area:  # all in it was counted when it was made
+            return left
+        return [replace(one, created=one.path == name) for one in left]
 
 
 def _outermost(names: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_opendal.report import Leftover, RunReport
+    from pytest_opendal.terminal import Writer
 
 Place = tuple[str, int | None]
 """File of a test relative to pytest's root directory, and its line, counted from 1."""
@@ -26,6 +27,27 @@ _NAMED = 5
 def is_wanted(environ: Mapping[str, str]) -> bool:
     """Whether this is a step of GitHub Actions."""
     return environ.get("GITHUB_ACTIONS") == "true"
+
+
+class Inert:
+    """Writes lines in which the runner finds no command: others choose the names in them."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def ensure_newline(self) -> None:
+        """End the line of dots, if there is one."""
+        self._writer.ensure_newline()
+
+    def section(self, title: str, sep: str = "=", **kw: bool) -> None:
+        """Write a line of ``sep`` with the title in the middle."""
+        self._writer.section(title, sep, **kw)
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write one line, with a backslash in what the runner would obey."""
+        if line.lstrip().startswith("::"):
+            line = line.replace("::", "\\::", 1)
+        self._writer.write_line(line.replace("##[", "#\\#["), **markup)
 
 
 def commands(

@@ -36,4 +36,7 @@ def pytest_opendal_created(storage: str, path: str, nodeid: str) -> None:
 
 @hookspec
 def pytest_opendal_leftovers(leftovers: list[Leftover]) -> None:
-    """Called once at the end of the run, in the controller, with all that was left behind."""
+    """Called once at the end of the run, in the controller, with all that was left behind.
+
+    What it raises is told in the summary, and fails the run.
+    """

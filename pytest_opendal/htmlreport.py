@@ -53,16 +53,16 @@ def section(report: RunReport, *, mode: str) -> str:
 
 def _storages(report: RunReport) -> Iterator[str]:
     works = {work.storage: work for work in report.work}
-    used = [info for info in report.storages if info.name in works]
+    used = [info for info in report.storages if info in works]
     heads = ("storage", "service", "where", "created", "removed", "left", "written", "bytes left")
     rows = []
     for info in used:
-        work = works[info.name]
+        work = works[info]
         counts = (work.created, work.removed, work.created - work.removed)
         sizes = (human_size(work.written), human_size(work.left))
         rows.append((info.name, info.scheme, info.location, *map(str, counts), *sizes))
     yield _table(heads, rows, numbers=5)
-    shown = [works[info.name] for info in used]
+    shown = [works[info] for info in used]
     yield _plot("resources", shown, lambda work: work.created, lambda work: work.removed, str)
     yield _plot(
         "bytes",
@@ -122,7 +122,7 @@ def _plot(
     """Return a bar for each storage: what was created, of which a part was removed."""
     most = max((all_of(work) for work in works), default=0)
     bars = [
-        _bar(row, work.storage, all_of(work), removed_of(work), most, told)
+        _bar(row, work.storage.name, all_of(work), removed_of(work), most, told)
         for row, work in enumerate(works)
     ]
     width, height = _NAME + _BAR + _VALUE, _ROW * len(works)

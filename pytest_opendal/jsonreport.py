@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,16 @@ def schema() -> str:
 
 def to_json(report: RunReport) -> dict[str, Any]:
     """Return the document that ``--opendal-report`` writes."""
+    names = Counter(info.name for info in report.storages)
     return {
         "version": 1,
         "run_id": report.run_id,
         "storages": _storages_json(report),
         "created": report.created,
         "removed": report.removed,
-        "leftovers": [_leftover_json(left) for left in report.leftovers],
+        "leftovers": [
+            _leftover_json(left, is_told=names[left.storage] > 1) for left in report.leftovers
+        ],
         "remnants": [_remnants_json(found) for found in report.remnants],
         "conflicts": [_conflict_json(conflict) for conflict in report.conflicts],
     }
@@ -40,7 +44,7 @@ def to_json(report: RunReport) -> dict[str, Any]:
 
 def _storages_json(report: RunReport) -> list[dict[str, Any]]:
     work = {one.storage: one for one in report.work}
-    return [_storage_json(info, work.get(info.name) or Work(info.name)) for info in report.storages]
+    return [_storage_json(info, work.get(info) or Work(info)) for info in report.storages]
 
 
 def _storage_json(info: StorageInfo, work: Work) -> dict[str, Any]:
@@ -56,7 +60,8 @@ def _storage_json(info: StorageInfo, work: Work) -> dict[str, Any]:
     }
 
 
-def _leftover_json(left: Leftover) -> dict[str, Any]:
+def _leftover_json(left: Leftover, *, is_told: bool) -> dict[str, Any]:
+    """Return a leftover; where it ``is_told``, since several storages have the name."""
     document: dict[str, Any] = {
         "storage": left.storage,
         "path": left.path,
@@ -67,6 +72,8 @@ def _leftover_json(left: Leftover) -> dict[str, Any]:
         "reason": str(left.reason),
         "error": left.error,
     }
+    if is_told:
+        document["location"] = left.location
     return document | {"holds": list(left.holds)} if left.holds else document
 
 

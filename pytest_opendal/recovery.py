@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pytest_opendal import errors, journal, remnants
 from pytest_opendal.backends.protocol import LEASE, PLACE
 from pytest_opendal.cleanup import Outcome, reason_to_keep
-from pytest_opendal.report import Leftover, Reason, TestNote
+from pytest_opendal.report import Leftover, Reason, TestNote, counted
 from pytest_opendal.run import info_of
 from pytest_opendal.settings import StorageSettings
 from pytest_opendal.words import is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from pytest_opendal.journal import Ledger, Opened, Record
@@ -114,7 +114,7 @@ class Recovery:
             test=opened.test,
             worker=opened.worker,
             created=created,
-            removed=max(0, created - len(leftovers)),
+            removed=max(0, created - counted(leftovers)),
             leftovers=leftovers,
             directories={opened.storage: outcome.directories} if outcome.directories else {},
             storages=(info_of(settings),) if settings else (),
@@ -128,7 +128,7 @@ class Recovery:
         try:
             return self._run.clean(self._run.same_place(settings, ledger.record), ledger, reason)
         except errors.StorageError as error:
-            return untouched(ledger.record, str(error))
+            return untouched(ledger.record, str(error), location=settings.location)
 
     def retry_directories(self) -> None:
         """Remove directories that a test left because another test's files were in them then."""
@@ -136,7 +136,16 @@ class Recovery:
             settings = self._settings_of(info)
             if settings is not None:
                 gone = self._run.remove_directories(settings, names)
-                self._collector.discard(info.name, gone)
+                self._collector.discard(info, gone)
+
+    def gone(self) -> Iterator[tuple[StorageInfo, list[str]]]:
+        """Yield what was kept of tests, and others, such as later tests, have removed since."""
+        for info, kept in self._collector.kept().items():
+            # An error tells that the storage fell silent; others choose names that are no Unicode.
+            names = [(one.path, one.kind) for one in kept if "\ufffd" not in one.path]
+            settings = None if any(one.error for one in kept) else self._settings_of(info)
+            if settings is not None and (gone := self._run.missing(settings, names)):
+                yield info, gone
 
     def _settings_of(self, info: StorageInfo) -> StorageSettings | None:
         found = (settings for settings in self._storages if info_of(settings) == info)
@@ -170,7 +179,9 @@ def _here(name: str, scheme: str, root: str) -> StorageSettings | None:
     return StorageSettings(name=name, scheme="fs", kwargs={"root": root})
 
 
-def untouched(record: Record, error: str, reason: Reason = Reason.FAILED) -> Outcome:
+def untouched(
+    record: Record, error: str, reason: Reason = Reason.FAILED, *, location: str = ""
+) -> Outcome:
     """Return the outcome of a cleanup that could not even begin, or that is another's business."""
     opened = remnants.opened_of(record)
     return Outcome(
@@ -184,6 +195,7 @@ def untouched(record: Record, error: str, reason: Reason = Reason.FAILED) -> Out
                 worker=opened.worker,
                 reason=reason,
                 error=error,
+                location=location,
             )
             for name in remnants.resources(record) or sorted(record.created)
         )

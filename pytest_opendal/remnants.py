@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _DEPTH_OF_WORKERS = 2
 _OTHERS_MAY = 0o077
 _CACHE = Path(".pytest_cache", "opendal")
-# They end with their process.
-_VOLATILE = frozenset({"memory", "moka", "mini-moka", "mini_moka", "dashmap"})
+VOLATILE = frozenset({"memory", "moka", "mini-moka", "mini_moka", "dashmap"})
+"""Services whose content ends with the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ def _is_inside(name: str) -> bool:
 def is_somewhere(record: Record) -> bool:
     """Whether what is recorded can still be anywhere: not in memory, nor where temp files were."""
     identity = opened_of(record).identity
-    if identity.get("scheme") in _VOLATILE:
+    if identity.get("scheme") in VOLATILE:
         return False
     root = Path(identity.get("root", ""))
     temporary = EMBEDDED in identity or root.is_relative_to(tempfile.gettempdir())

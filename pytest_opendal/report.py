@@ -23,6 +23,7 @@ __all__ = [
     "StorageInfo",
     "TestNote",
     "Work",
+    "counted",
     "user_properties",
     "verdict",
 ]
@@ -80,6 +81,10 @@ class Leftover:
     """One line, when ``reason`` is a failed deletion."""
     holds: tuple[str, ...] = ()
     """For ``holds files of others``: what they put there (at most 20 paths)."""
+    location: str = ""
+    """Where the storage is, as `StorageInfo` tells: several places may have one name."""
+    created: bool = True
+    """Whether it counts as created; not what a device wrote into a directory that a test registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class StorageInfo:
 class Work:
     """What tests did on one storage."""
 
-    storage: str
+    storage: StorageInfo
     created: int = 0
     """Resources that tests made."""
     removed: int = 0
@@ -135,7 +140,7 @@ class RunReport:
     remnants: tuple[Remnants, ...]
     conflicts: tuple[Conflict, ...]
     work: tuple[Work, ...] = ()
-    """What tests did on each storage that they used, by name."""
+    """What tests did on each storage that they used."""
     alone: tuple[str, ...] = ()
     """Journals that are left alone, and why; one line each."""
     reap: str = REAP
@@ -166,7 +171,7 @@ class TestNote:
     storages: tuple[StorageInfo, ...] = ()
     """The storages it used."""
     withdrawn: tuple[str, ...] = ()
-    """Leftovers of an earlier note that were removed since, because the test ran again."""
+    """Leftovers of earlier notes that this process has removed since."""
 
     @property
     def is_idle(self) -> bool:
@@ -223,7 +228,8 @@ class TestNote:
 
 def _shared(left: Leftover) -> tuple[Any, ...]:
     """Return what neighbouring leftovers of one test have in common."""
-    return left.storage, left.kind, left.test, left.worker, str(left.reason), left.holds
+    about = left.storage, left.location, left.kind, left.test, left.worker
+    return *about, str(left.reason), left.holds, left.created
 
 
 def _pack_leftovers(leftovers: Iterable[Leftover]) -> tuple[Any, ...]:
@@ -248,11 +254,22 @@ def _encodable(text: str) -> str:
 
 
 def _unpack_leftovers(packed: Any) -> Iterator[Leftover]:
-    for (storage, kind, test, worker, why, holds), paths, sizes, errors in packed:
-        reason = Reason(why)
+    for (
+        storage,
+        location,
+        kind,
+        test,
+        worker,
+        why,
+        holds,
+        created,
+    ), paths, sizes, errors in packed:
+        shared = test, worker, Reason(why)
         rows = zip(paths, sizes, errors or repeat(None), strict=False)
         for path, size, error in rows:
-            yield Leftover(storage, path, kind, size, test, worker, reason, error, tuple(holds))
+            yield Leftover(
+                storage, path, kind, size, *shared, error, tuple(holds), location, created
+            )
 
 
 def _pack_claims(claims: Iterable[Claim]) -> tuple[Any, ...]:
@@ -269,9 +286,25 @@ def _unpack_claims(packed: Any) -> Iterator[Claim]:
             yield Claim(storage, path, start, end)
 
 
-def user_properties(note: TestNote) -> list[tuple[str, str]]:
-    """Return the properties that a test's report carries, so that JUnit XML has its leftovers."""
-    return [("opendal_leftover", f"{left.storage}:{left.path}") for left in note.leftovers]
+_PROPERTY = "opendal_leftover"
+
+
+def user_properties(
+    note: TestNote, known: Iterable[tuple[str, object]] = ()
+) -> list[tuple[str, str]]:
+    """Return the properties that a test's report carries, so that JUnit XML has its leftovers.
+
+    Args:
+        note: of the test.
+        known: what the report has already, such as of an attempt before a rerun.
+    """
+    told = {value for name, value in known if name == _PROPERTY}
+    values = dict.fromkeys(f"{left.storage}:{left.path}" for left in note.leftovers)
+    return [(_PROPERTY, value) for value in values if value not in told]
+
+
+_UNKNOWN = StorageInfo("", "", "", "")
+"""The storage of a crashed worker that this process does not know."""
 
 
 class Collector:
@@ -281,8 +314,8 @@ class Collector:
         """Start with the storages of the configuration; notes add to them and know them better."""
         self._run_id = run_id
         self._configured = {info.name: info for info in storages}
-        self._used: dict[str, StorageInfo] = {}
-        self._work: dict[str, Work] = {}
+        self._used: dict[str, dict[StorageInfo, None]] = {}
+        self._work: dict[StorageInfo, Work] = {}
         self._leftovers: dict[tuple[str, str, str, str], Leftover] = {}
         self._directories: dict[StorageInfo, set[str]] = {}
         self._finder = ConflictFinder()
@@ -297,24 +330,33 @@ class Collector:
     def add(self, note: TestNote) -> None:
         """Take in what one process tells about one test."""
         # A note is about one storage; that of a crashed worker may be unknown here.
-        storage = note.storages[0].name if note.storages else ""
+        storage = note.storages[0] if note.storages else _UNKNOWN
         self._count(storage, note.created, note.removed, note.written)
         if note.withdrawn:
             self.discard(storage, note.withdrawn, worker=note.worker)
+        self._add_leftovers(note, storage)
         for info in note.storages:
-            self._used.setdefault(info.name, info)
-        for leftover in note.leftovers:
-            self.add_leftover(leftover)
-        for info in note.storages:
+            self._used.setdefault(info.name, {})[info] = None
             names = note.directories.get(info.name, ())
             self._directories.setdefault(info, set()).update(names)
         self._add_claims(note)
 
-    def _count(self, storage: str, created: int, removed: int, written: int = 0) -> None:
+    def _count(self, storage: StorageInfo, created: int, removed: int, written: int = 0) -> None:
         so_far = self._work.get(storage) or Work(storage)
         self._work[storage] = Work(
             storage, so_far.created + created, so_far.removed + removed, so_far.written + written
         )
+
+    def _add_leftovers(self, note: TestNote, storage: StorageInfo) -> None:
+        """Take in leftovers; each replaces what an earlier test of that worker left there."""
+        replaced: list[Leftover] = []
+        for left in note.leftovers:
+            key = (left.storage, left.location, left.path, left.worker)
+            if key in self._leftovers:
+                replaced.append(self._leftovers[key])
+            self._leftovers[key] = left
+        if note.created:  # else these are the same resources, told again
+            self._count(storage, 0, counted(replaced))
 
     def _add_claims(self, note: TestNote) -> None:
         places = {info.name: f"{info.scheme} {info.location}" for info in note.storages}
@@ -329,11 +371,6 @@ class Collector:
                 end=end,
             )
 
-    def add_leftover(self, leftover: Leftover) -> None:
-        """Take in one leftover; it replaces what was known of that path, test and worker."""
-        key = (leftover.storage, leftover.test, leftover.path, leftover.worker)
-        self._leftovers[key] = leftover
-
     def add_remnants(self, remnants: Iterable[Remnants], command: str = REAP) -> None:
         """Take in what runs that died have left, each run and storage once, and what removes it."""
         self._reap = command
@@ -344,65 +381,92 @@ class Collector:
         """Take in which journals are left alone, and why."""
         self._alone.update(dict.fromkeys(lines))
 
-    def discard(self, storage: str, paths: Iterable[str], *, worker: str | None = None) -> int:
-        """Forget leftovers that have been removed since, and count them as removed.
+    def discard(
+        self, storage: StorageInfo, paths: Iterable[str], *, worker: str | None = None
+    ) -> int:
+        """Forget leftovers that have been removed since, and count as removed what was created.
 
         With ``worker``, only those of that worker: where each worker has a board of its own, a
         path is one resource per worker. One call takes all paths: it walks over all leftovers.
         """
         gone = frozenset(paths)
+        place = (storage.name, storage.location)
         keys = [
             key
-            for key, left in self._leftovers.items()
-            if left.storage == storage and left.path in gone and worker in {None, left.worker}
+            for key in self._leftovers
+            if key[2] in gone and key[:2] == place and worker in {None, key[3]}
         ]
-        for key in keys:
-            del self._leftovers[key]
-        self._count(storage, 0, len(keys))
+        self._count(storage, 0, counted(self._leftovers.pop(key) for key in keys))
         return len(keys)
 
-    def leftovers(self, storage: str | None = None) -> tuple[Leftover, ...]:
+    def leftovers(self) -> tuple[Leftover, ...]:
         """Return the leftovers known so far, ordered by storage, test and path."""
-        return tuple(
-            left
-            for _, left in sorted(self._leftovers.items(), key=lambda item: item[0])
-            if storage in {None, left.storage}
-        )
+        return tuple(sorted(self._leftovers.values(), key=_order))
 
     def directories(self) -> dict[StorageInfo, list[str]]:
         """Return those to try again on each storage, children before parents; none that is kept."""
         kept = {
-            (left.storage, left.path)
+            (left.storage, left.location, left.path)
             for left in self._leftovers.values()
             if left.reason not in {Reason.FAILED, Reason.FOREIGN}
         }
         return {
             info: sorted(again, key=lambda name: (-name.count("/"), name))
             for info, names in self._directories.items()
-            if (again := {name for name in names if (info.name, name) not in kept})
+            if (again := {name for name in names if (info.name, info.location, name) not in kept})
         }
+
+    def kept(self) -> dict[StorageInfo, list[Leftover]]:
+        """Return what is left for other reasons than that it could not be removed, by storage."""
+        infos = {
+            (info.name, info.location): info for infos in self._used.values() for info in infos
+        }
+        found: dict[StorageInfo, list[Leftover]] = {}
+        for left in self._leftovers.values():
+            info = infos.get((left.storage, left.location))
+            if info is not None and left.reason not in {Reason.FAILED, Reason.FOREIGN}:
+                found.setdefault(info, []).append(left)
+        return found
 
     def result(self) -> RunReport:
         """Return all that is known."""
         work = self._work.values()
+        known = {name: {info: None} for name, info in self._configured.items()} | self._used
+        left = self._bytes_left()
         return RunReport(
             run_id=self._run_id,
-            storages=tuple((self._configured | self._used).values()),
+            storages=tuple(info for infos in known.values() for info in infos),
             created=sum(one.created for one in work),
             removed=sum(one.removed for one in work),
             leftovers=self.leftovers(),
             remnants=tuple(found for _, found in sorted(self._remnants.items())),
             conflicts=self._finder.conflicts(),
             work=tuple(
-                replace(one, left=self._bytes_left(one.storage)) for one in work if one.storage
+                replace(one, left=left.get((info.name, info.location), 0))
+                for info, one in self._work.items()
+                if info is not _UNKNOWN
             ),
             alone=tuple(self._alone),
             reap=self._reap,
         )
 
-    def _bytes_left(self, storage: str) -> int:
-        sizes = (left.size for left in self.leftovers(storage) if left.reason is not Reason.MOVED)
-        return sum(size or 0 for size in sizes)
+    def _bytes_left(self) -> dict[tuple[str, str], int]:
+        """Return the bytes that are left, by name and location."""
+        sizes: dict[tuple[str, str], int] = {}
+        for left in self._leftovers.values():
+            if left.size and left.reason is not Reason.MOVED:
+                place = (left.storage, left.location)
+                sizes[place] = sizes.get(place, 0) + left.size
+        return sizes
+
+
+def counted(leftovers: Iterable[Leftover]) -> int:
+    """Return how many leftovers count as created."""
+    return sum(left.created for left in leftovers)
+
+
+def _order(left: Leftover) -> tuple[str, ...]:
+    return left.storage, left.location, left.test, left.path, left.worker
 
 
 def verdict(report: RunReport) -> int:

@@ -20,10 +20,11 @@ from pytest_opendal.cleanup import Cleaner, Outcome, reason_to_keep
 from pytest_opendal.connection import Connection
 from pytest_opendal.core import Operations
 from pytest_opendal.journal import SHARED, Journal, Opened
-from pytest_opendal.loop import LoopThread
+from pytest_opendal.loop import LoopThread, aside
 from pytest_opendal.meter import Meter
 from pytest_opendal.process import AREAS, MAIN
-from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote
+from pytest_opendal.remnants import VOLATILE
+from pytest_opendal.report import Claim, Reason, StorageInfo, TestNote, counted
 from pytest_opendal.sharing import Sharing
 from pytest_opendal.storage import Storage
 from pytest_opendal.tracking import Tracker
@@ -520,6 +521,24 @@ class Run:
             return []
         return self.loop.run(_remove_directories(connection, names))
 
+    def missing(self, settings: StorageSettings, kept: list[tuple[str, str]]) -> list[str]:
+        """Return which of what was kept is there no more, as far as the storage tells in its time limit.
+
+        Args:
+            settings: of the storage.
+            kept: paths, and whether each is a ``file`` or a ``dir``.
+        """
+        known = self._connections.get(settings.way)
+        is_silent = known is not None and known.doubtful
+        is_theirs = is_own(info_of(settings)) and not (known is not None and known.checked)
+        if self.interrupted or is_silent or is_theirs:
+            return []
+        if settings.scheme == "fs":
+            return self.loop.run(_missing_here(settings, kept))
+        with suppress(errors.StorageError):
+            return self.loop.run(_missing(self.reach(settings), kept))
+        return []
+
     def _claims(self, held: Held) -> tuple[Claim, ...]:
         shares = held.settings.isolation == "none" and self.process.worker != MAIN
         if not shares or _leases_its_own(held.tracker.connection):
@@ -547,9 +566,12 @@ class Run:
         return notes + [self._end_keeper(keeper) for keeper in self._keepers.values()]
 
     def _end_keeper(self, keeper: Tracker) -> TestNote:
+        noted = list(keeper.record.created)
         note = self._end_tracker(keeper, failed=False)
         left = tuple(left for left in note.leftovers if left.reason is Reason.FAILED)
-        return replace(note, created=0, removed=0, written=0, leftovers=left)
+        # A test that left one of them, since something was in it then, has told so.
+        gone = tuple(name for name in noted if name not in keeper.record.created)
+        return replace(note, created=0, removed=0, written=0, leftovers=left, withdrawn=gone)
 
     def _end_tracker(self, tracker: Tracker, *, failed: bool) -> TestNote:
         keep = reason_to_keep(tracker.opened.retention, failed=failed)
@@ -563,7 +585,7 @@ class Run:
             test=tracker.opened.test,
             worker=self.process.worker,
             created=tracker.created_count,
-            removed=max(0, tracker.created_count - len(outcome.leftovers)),
+            removed=max(0, tracker.created_count - counted(outcome.leftovers)),
             written=tracker.written,
             leftovers=outcome.leftovers,
             claims=claims,
@@ -623,6 +645,37 @@ async def _remove_directories(connection: Connection, names: list[str]) -> list[
         return []
 
 
+async def _missing_here(settings: StorageSettings, kept: list[tuple[str, str]]) -> list[str]:
+    """Return what is missing on this machine; a disk that is stuck or not mounted tells nothing."""
+    root = settings.kwargs.get("root", "")
+
+    def look() -> list[str]:
+        if not os.path.isdir(root):  # noqa: PTH112
+            return []
+        return [name for name, _ in kept if not os.path.lexists(os.path.join(root, name))]  # noqa: PTH118
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(settings.timeout):
+            return await aside(look, "pytest-opendal-look")
+    return []
+
+
+async def _missing(connection: Connection, kept: list[tuple[str, str]]) -> list[str]:
+    gone: list[str] = []
+    names = iter(kept)
+
+    async def look() -> None:
+        with suppress(errors.StorageError):
+            for name, kind in names:
+                if await connection.find(name if kind == "file" else f"{name}/") is None:
+                    gone.append(name)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(connection.timeout):
+            await asyncio.gather(*(look() for _ in range(connection.settings.concurrency)))
+    return gone
+
+
 def slug(test: str) -> str:
     """Return a directory name for a test: readable, short, and different for different tests."""
     if not test:
@@ -630,6 +683,11 @@ def slug(test: str) -> str:
     readable = _UNSAFE.sub("-", test.rpartition("/")[2]).strip("-.")[-_SLUG_CHARACTERS:]
     whole = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
     return f"{readable}-{whole[:8]}"
+
+
+def is_own(info: StorageInfo) -> bool:
+    """Whether only a process that used a storage can look there: memory, or an exporter that it reached."""
+    return info.scheme in {*VOLATILE, "jumpstarter"}
 
 
 def info_of(settings: StorageSettings) -> StorageInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -60,6 +61,7 @@ class Session:
         self._reporting = Reporting(config, chosen)
         self._screen = Screen(config)
         self._finished = False
+        self._is_summarized = False
         self._told: set[report.StorageInfo] = set()
 
     # -- configuration
@@ -255,8 +257,14 @@ class Session:
         if note.is_idle and self._told.issuperset(note.storages):
             return
         self._told.update(note.storages)
+        is_remote = any(info.scheme == "jumpstarter" for info in note.storages)
+        is_here = is_remote or not self._hands_over()
+        if self._is_worker and note.leftovers and is_here:
+            # The controller may not see the storage: this process looks what of it is gone.
+            self._collector.add(replace(note, claims=(), directories={}))
         if self._item is not None:
-            self._item.user_properties.extend(report.user_properties(note))
+            known = self._item.user_properties
+            known.extend(report.user_properties(note, known))
         if self._is_worker and self._item is not None:
             _attempt(self._item).untold.append(note)
         elif self._is_worker:
@@ -318,7 +326,8 @@ class Session:
         self._item = item
         for told, removal in _attempt(item).begin(self._run):
             for leftover in report.user_properties(told):
-                item.user_properties.remove(leftover)
+                with suppress(ValueError):  # two storage objects may have told it
+                    item.user_properties.remove(leftover)
             self._tell(removal)
         self._item = None
         if self._run is not None:
@@ -410,14 +419,23 @@ class Session:
         if self._run is not None:
             for note in self._run.finish(failed=self._any_failed, hand_over=self._hands_over()):
                 self._tell(note)
+        if self._is_worker and self._run is not None:
+            for info, gone in self._recovery().gone():
+                told = report.TestNote("", self._process.worker, withdrawn=tuple(gone))
+                self._tell(replace(told, storages=(info,)))
         if not self._is_worker and (self._run is not None or self._is_controller()):
             self._recover(failed=session.testsfailed > 0)
         if self._run is not None:
             self._run.raise_postponed()
 
     def pytest_unconfigure(self) -> None:
-        """Give SIGTERM back."""
+        """Give SIGTERM back, and tell what was left where pytest has written no summary."""
         self._termination.restore()
+        # It writes none after an error of its own, and for an exit code of somebody else's.
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        wants_none = self._is_worker or self._config.getoption("no_summary", False)
+        if reporter is not None and not (self._is_summarized or wants_none):
+            self.pytest_terminal_summary(reporter)
 
     def _hands_over(self) -> bool:
         """Whether the controller can remove what the workers share: it knows the storages."""
@@ -428,11 +446,15 @@ class Session:
 
     def _recover(self, *, failed: bool) -> None:
         """Remove what crashed workers, and tests that met in one directory, left."""
-        storages = self._labs.storages()
-        recovered = recovery.Recovery(self.run, storages, self._collector, failed=failed)
+        recovered = self._recovery(failed=failed)
         if self._is_controller():
             recovered.take_over(self.run.journal_dir, self._process.run_id, self._ended)
         recovered.retry_directories()
+        for info, gone in recovered.gone():
+            self._collector.discard(info, gone)
+
+    def _recovery(self, *, failed: bool = False) -> recovery.Recovery:
+        return recovery.Recovery(self.run, self._labs.storages(), self._collector, failed=failed)
 
     def _settle(self, session: pytest.Session) -> None:
         """Tell all who want to know what was left, and let the run fail when it should."""
@@ -444,7 +466,10 @@ class Session:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print what was left."""
+        """Print what was left, but not between the node ids that tools read and their number."""
+        self._is_summarized = True
+        if self._config.getoption("collectonly") and self._config.get_verbosity() < 0:
+            return
         for line in self._told_late:
             terminalreporter.write_line(line)
         self._reporting.write(terminalreporter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,7 @@ from pytest_opendal.report import Reason, verdict
 from pytest_opendal.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_opendal.report import Conflict, Leftover, Remnants, RunReport, StorageInfo
 
@@ -70,22 +71,36 @@ class View:
 
 
 def write_summary(
-    writer: Writer, report: RunReport, *, mode: str, details: bool = False, width: int = 80
+    writer: Writer,
+    report: RunReport,
+    *,
+    mode: str,
+    is_error: bool = False,
+    details: bool = False,
+    width: int = 80,
 ) -> None:
     """Write the section "opendal leftovers"; nothing where there is nothing to tell.
 
-    ``mode`` is the value of ``--opendal-leftovers``, ``width`` the columns of the terminal.
+    Args:
+        writer: gets the lines.
+        report: what the run tells.
+        mode: value of ``--opendal-leftovers``.
+        is_error: whether a filter made the warning of ``warn`` an error.
+        details: whether to show everything, and nothing shortened.
+        width: columns of the terminal.
     """
-    lines = summary_lines(report, mode=mode, view=View(width, details))
+    lines = summary_lines(report, mode=mode, is_error=is_error, view=View(width, details))
     if lines:
-        failing = mode == "error" and verdict(report) > 0
+        failing = (mode == "error" or is_error) and verdict(report) > 0
         writer.ensure_newline()
         writer.section(TITLE, red=failing, yellow=not failing)
     for line in lines:
         writer.write_line(line.text, **line.markup)
 
 
-def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
+def summary_lines(
+    report: RunReport, *, mode: str, view: View, is_error: bool = False
+) -> list[Line]:
     """Return the lines of the section, empty where there is nothing to tell."""
     if mode == "ignore":
         return []
@@ -94,17 +109,17 @@ def summary_lines(report: RunReport, *, mode: str, view: View) -> list[Line]:
         *_remnant_lines(report.remnants, report.reap, view),
         *(Line(printable(text), _YELLOW) for text in report.alone),
         *_conflict_lines(report.conflicts, view),
-        *(_verdict_lines(report) if mode == "error" else ()),
+        *(_verdict_lines(report, mode) if mode == "error" or is_error else ()),
     ]
 
 
 def one_line(report: RunReport) -> str:
-    """Return the leftovers in one line, for a warning; "" where there are none."""
-    if not report.leftovers:
+    """Return the leftovers that may fail a run in one line, for a warning; "" where there are none."""
+    names = [left.storage for left in report.leftovers if left.reason.fails_run]
+    if not names:
         return ""
-    by_storage = groupby(report.leftovers, key=lambda left: left.storage)
-    counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in by_storage)
-    return f"opendal: {resources(len(report.leftovers))} left behind: {counts}"
+    counts = ", ".join(f"{sum(1 for _ in group)} in {name}" for name, group in groupby(names))
+    return f"opendal: {resources(len(names))} left behind: {counts}"
 
 
 def header_lines(infos: Sequence[StorageInfo], source: str, width: int = 80) -> list[str]:
@@ -180,9 +195,9 @@ def _leftover_lines(report: RunReport, view: View) -> Iterator[Line]:
     shown = _shown(report.leftovers, view)
     hidden = report.leftovers[len(shown) :]
     table = _Table.of(shown, view)
-    names = {info.name: _storage(info) for info in report.storages}
-    for storage, of_storage in groupby(shown, key=lambda left: left.storage):
-        title = view.fit(f"storage {names.get(storage, storage)}", view.width)
+    names = {(info.name, info.location): _storage(info) for info in report.storages}
+    for place, of_storage in groupby(shown, key=_place):
+        title = view.fit(f"storage {names.get(place, place[0])}", view.width)
         yield Line(title, _BOLD)
         for test, of_test in groupby(of_storage, key=lambda left: left.test):
             yield Line("  " + view.fit(test or SESSION, view.width - 2))
@@ -209,13 +224,18 @@ def _shown(leftovers: tuple[Leftover, ...], view: View) -> tuple[Leftover, ...]:
     return leftovers[: max(count, 1)]
 
 
+def _place(left: Leftover) -> tuple[str, str]:
+    return left.storage, left.location
+
+
 def _costs(leftovers: Iterable[Leftover], view: View) -> Iterator[int]:
     """Yield the lines that each leftover takes, with the titles that it opens."""
-    storage: str | None = None
+    place: tuple[str, str] | None = None
     test: str | None = None
     for left in leftovers:
-        titles = (left.storage != storage) + (left.storage != storage or left.test != test)
-        storage, test = left.storage, left.test
+        is_elsewhere = _place(left) != place
+        titles = is_elsewhere + (is_elsewhere or left.test != test)
+        place, test = _place(left), left.test
         yield titles + 1 + bool(left.error) + len(_holds(left, view))
 
 
@@ -233,17 +253,21 @@ class _Table:
     view: View
     path: int
     size: int
+    twins: frozenset[Hashable]
+    """Those that two workers left: one test may run on each of them."""
 
     @classmethod
-    def of(cls, leftovers: Iterable[Leftover], view: View) -> _Table:
+    def of(cls, leftovers: Sequence[Leftover], view: View) -> _Table:
         """Return columns as wide as these leftovers need and the terminal allows."""
         path = size = why = 0
+        seen = Counter(map(_resource, leftovers))
+        twins = frozenset(one for one, count in seen.items() if count > 1)
         for left in leftovers:
             path = max(path, columns(printable(_path(left))))
             size = max(size, len(human_size(left.size)))
-            why = max(why, len(_why(left)))
+            why = max(why, len(_why(left, twins)))
         room = view.width - 4 - 2 - size - 2 - why
-        return cls(view, min(path, max(room, _MIN_PATH)), size)
+        return cls(view, min(path, max(room, _MIN_PATH)), size, twins)
 
     def lines(self, left: Leftover) -> Iterator[Line]:
         """Yield the line of one leftover, its error and what others put there."""
@@ -251,7 +275,7 @@ class _Table:
         path = self.view.fit(_path(left), self.path)
         padding = " " * (self.path - columns(path))
         size = human_size(left.size).rjust(self.size)
-        yield Line(f"    {path}{padding}  {size}  {_why(left)}", markup)
+        yield Line(f"    {path}{padding}  {size}  {_why(left, self.twins)}", markup)
         if left.error:
             yield Line("      " + self.view.fit(left.error, self.view.width - 6), markup)
         for text in _holds(left, self.view):
@@ -262,8 +286,14 @@ def _path(left: Leftover) -> str:
     return f"{left.path}/" if left.kind == "dir" else left.path
 
 
-def _why(left: Leftover) -> str:
-    return f"worker {left.worker} crashed" if left.reason is Reason.CRASHED else str(left.reason)
+def _resource(left: Leftover) -> Hashable:
+    return left.storage, left.location, left.test, left.path
+
+
+def _why(left: Leftover, twins: frozenset[Hashable]) -> str:
+    if left.reason is Reason.CRASHED:
+        return f"worker {left.worker} crashed"
+    return f"{left.reason} ({left.worker})" if _resource(left) in twins else str(left.reason)
 
 
 def _holds(left: Leftover, view: View) -> list[str]:
@@ -307,9 +337,10 @@ def _conflict_lines(conflicts: tuple[Conflict, ...], view: View) -> Iterator[Lin
     yield Line("  keep apart with: --opendal-isolation=worker, or =test")
 
 
-def _verdict_lines(report: RunReport) -> Iterator[Line]:
+def _verdict_lines(report: RunReport, mode: str) -> Iterator[Line]:
     count = verdict(report)
     if count:
         verb = "was" if count == 1 else "were"
         text = f"the run fails because {resources(count)} {verb} left"
-        yield Line(f"{text} (--opendal-leftovers=error)", {"red": True, "bold": True})
+        why = "" if mode == "error" else ", and a filter makes the warning an error"
+        yield Line(f"{text} (--opendal-leftovers={mode}{why})", {"red": True, "bold": True})

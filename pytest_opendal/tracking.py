@@ -360,7 +360,7 @@ class Tracker:
             if writers is not None and is_last:
                 await self._take_file_back(name, writers)
             if isinstance(error, _REFUSALS) and not self.connection.backend.hierarchical:
-                self.unrecorded(fresh)
+                self._not_made(*fresh)
                 # Other refusals tell that something is there, be it of a device that writes there.
                 if isinstance(error, errors.PermissionDenied):
                     self._take_area_back()
@@ -369,7 +369,11 @@ class Tracker:
                 if self._others_write_below(directory, name):
                     return
                 if await self.connection.remove_empty(directory):
-                    self.note(("-1", directory))
+                    self._not_made(directory)
+
+    def _not_made(self, *names: str) -> None:
+        self.unrecorded(names)
+        self.created_count -= len(names)
 
     def _others_write_below(self, directory: str, own: str) -> bool:
         """Whether another creation than that of ``own`` has begun below a directory."""
@@ -382,15 +386,15 @@ class Tracker:
     async def _take_file_back(self, name: str, writers: _Writers) -> None:
         noted = writers.noted and name in self.record.created
         if noted and await self._is_untouched(name, writers):
-            self.note(("-1", name))
+            self._not_made(name)
         if writers.saved and name not in self.record.created:
             self._need_not_restore(name)
 
     def _take_area_back(self) -> None:
         """Take the area out of the record when the first thing in it was refused: it was never made."""
-        if self.area and self.created_count == 1 and list(self.record.created) == [self.area]:
+        if self.area and self.created_count == 0 and list(self.record.created) == [self.area]:
             self.ledger.note(("-1", self.area))
-            self._area_noted, self.created_count = False, 0
+            self._area_noted = False
 
     async def _is_untouched(self, name: str, writers: _Writers) -> bool:
         """Whether nothing of ours is at ``name`` any more after creations that failed."""
@@ -530,6 +534,7 @@ class Tracker:
                     tracker.note(("-", target), *events)
                 if not was_saved:
                     self._need_not_restore(target)
+                self.created_count -= 1
                 await self._take_back(error, fresh)
             if not is_done:
                 raise

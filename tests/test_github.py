@@ -120,3 +120,26 @@ def test_a_run_there_prints_them_with_the_line_of_the_test(
         )
         == 1
     )
+
+
+def test_names_in_the_table_are_no_commands(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        from pathlib import Path
+        import pytest
+
+        @pytest.mark.opendal(retention="none")
+        def test_foreign(opendal):
+            opendal.create_dir("d")
+            Path("device/d/a##[error]x").touch()
+
+        def test_kept(opendal): opendal.write_bytes("::stop-commands::x", b"1")
+        """
+    )
+    result = suite.run()
+    told = [line for line in result.outlines if not line.startswith("::warning ")]
+    assert "      holds d/a#\\#[error]x" in told
+    assert "    \\::stop-commands::x  1 B  kept: retention all" in told
+    assert not [line for line in told if "##[" in line or line.lstrip().startswith("::")]

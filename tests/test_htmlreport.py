@@ -23,7 +23,7 @@ def leftover(path: str = "a.bin", reason: Reason = Reason.KEPT, **values: object
 
 def report(*leftovers: Leftover, work: tuple[Work, ...] | None = None) -> RunReport:
     """Return the report of a run with two storages."""
-    done = (Work("sdcard", 4, 3, 2048, 1536), Work("results", 2, 2, 1024)) if work is None else work
+    done = (Work(SDCARD, 4, 3, 2048, 1536), Work(RESULTS, 2, 2, 1024)) if work is None else work
     return RunReport("run-1", (SDCARD, RESULTS), 6, 5, leftovers, (), (), done)
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_used_no_storage_has_no_section() -> None:
 
 
 def test_storages_that_were_used_have_a_row() -> None:
-    rows = cells(section(report(work=(Work("sdcard", 4, 3, 2048, 1536),)), mode="report"))
+    rows = cells(section(report(work=(Work(SDCARD, 4, 3, 2048, 1536),)), mode="report"))
     assert rows == [
         ["storage", "service", "where", "created", "removed", "left", "written", "bytes left"],
         ["sdcard", "fs", "/srv/lab/sdcard", "4", "3", "1", "2.0 KiB", "1.5 KiB"],
@@ -105,12 +105,12 @@ def test_bars_are_as_long_as_what_they_stand_for() -> None:
 
 
 def test_nothing_created_draws_nothing() -> None:
-    assert bars(section(report(work=(Work("sdcard"),)), mode="report")) == [[0, 0], [0, 0]]
+    assert bars(section(report(work=(Work(SDCARD),)), mode="report")) == [[0, 0], [0, 0]]
 
 
 def test_a_bar_never_points_backwards() -> None:
     """What a device wrote is left without having been counted as written."""
-    html = section(report(work=(Work("sdcard", 1, 0, 10, 5000),)), mode="report")
+    html = section(report(work=(Work(SDCARD, 1, 0, 10, 5000),)), mode="report")
     assert all(width >= 0 for plot in bars(html) for width in plot)
 
 
@@ -118,7 +118,7 @@ def test_names_are_text_whatever_others_called_their_files() -> None:
     hostile = leftover("<script>alert(1)</script>\x1b[2J", test="<img src=x>")
     storage = StorageInfo("<b>", "fs", "</table>", "0.47.12")
     html = section(
-        RunReport("run-1", (storage,), 1, 0, (hostile,), (), (), (Work("<b>", 1),)), mode="report"
+        RunReport("run-1", (storage,), 1, 0, (hostile,), (), (), (Work(storage, 1),)), mode="report"
     )
     parser = _Cells()
     parser.feed(html)

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -55,7 +56,7 @@ def report(*leftovers: Leftover) -> RunReport:
         leftovers=leftovers,
         remnants=(Remnants("run-0", "2025-01-01T00:00:00+00:00", "lab-3", "sdcard", 12),),
         conflicts=(Conflict("sdcard", "x", ("t::a", "t::b"), ("gw0", "gw1")),),
-        work=(Work("sdcard", 3, 1, 2048, 1),),
+        work=(Work(SDCARD, 3, 1, 2048, 1),),
     )
 
 
@@ -180,6 +181,14 @@ class TestJson:
             write_json(tmp_path / bad, report())
         assert list(tmp_path.iterdir()) == [tmp_path / "file"]
         assert not [p for p in tmp_path.parent.iterdir() if p.name.endswith(".tmp")]
+
+    def test_a_leftover_names_its_place_where_several_have_the_name(self) -> None:
+        elsewhere = replace(SDCARD, location="/srv/other")
+        told = report(leftover(), replace(leftover(), location="/srv/other"))
+        document = to_json(replace(told, storages=(SDCARD, elsewhere)))
+        jsonschema.validate(document, _strict(SCHEMA))
+        assert [left["location"] for left in document["leftovers"]] == ["", "/srv/other"]
+        assert [info["created"] for info in document["storages"]] == [3, 0]
 
 
 class TestSchema:

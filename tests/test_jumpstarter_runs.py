@@ -146,6 +146,23 @@ def test_a_served_exporter(remote: Suite, board: Path, plugin_args: tuple[str, .
     )
 
 
+@pytest.mark.parametrize("args", [(), pytest.param(("-n1",), marks=needs_xdist)])
+def test_what_a_later_test_removed_is_not_told_as_kept(
+    remote: Suite, board: Path, args: tuple[str, ...]
+) -> None:
+    """The controller serves no exporter of its own to look."""
+    configure(remote, exporter_config=str(board), driver="dut.storage")
+    remote.write(
+        test_it="""
+        def test_1(opendal): opendal.write_bytes("a", b"x")
+        def test_2(opendal): opendal.write_bytes("b", b"x")
+        def test_3(opendal): opendal.delete("a")
+        """
+    )
+    result = remote.run("--opendal-retention=all", *args)
+    assert section(result)[1:] == ["  test_it.py::test_2", "    b  1 B  kept: retention all"]
+
+
 def test_the_header_warns_of_a_driver_that_removes_too(remote: Suite, tmp_path: Path) -> None:
     entry = exporters.opendal(tmp_path / "sdcard", remove_created_on_close=True)
     file = exporters.exporter_file(tmp_path / "board.yaml", {"storage": entry})

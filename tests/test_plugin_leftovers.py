@@ -6,6 +6,7 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -100,6 +101,55 @@ def _check_report(report: dict[str, Any], worker: str, root: Path) -> None:
     assert report["remnants"] == report["conflicts"] == []
 
 
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    item.user_properties.append(("unhashable", []))
+    for left in (2, 1, 0):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        for report in reports:
+            if left and report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+@pytest.mark.parametrize(("retention", "left"), [("all", 7), ("failed", 7), ("none", 0)])
+def test_a_rerun_tells_and_counts_a_resource_once(
+    suite: Suite, retention: str, left: int, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention=retention)
+    suite.write(
+        conftest=RERUNS,
+        test_it="""
+        from pathlib import Path
+
+        def test_it(opendal):
+            opendal.write_bytes("a", b"x")
+            opendal.register_path("dev/")
+            Path("device/dev").mkdir(exist_ok=True)
+            for number in range(5):
+                Path(f"device/dev/{number}").write_text("x")
+            raise AssertionError
+        """,
+    )
+    result = suite.run("--junitxml=junit.xml", "--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(failed=1)
+    document = ET.parse(suite.pytester.path / "junit.xml")  # noqa: S314
+    *_, last = document.iter("testcase")
+    properties = [one.get("value") for one in last.iter("property")]
+    told = [value for value in properties if (value or "").startswith("lab:")]
+    assert len(told) == len(set(told)) == left
+    report = suite.report()
+    assert len(report["leftovers"]) == left
+    # A directory that was there before is not counted, and neither is what a device wrote.
+    created = 4 if retention == "all" else 6
+    assert (report["created"], report["removed"]) == (created, created - 2 if left else created)
+
+
 def test_error_fails_a_run_that_leaves_something(
     suite: Suite, plugin_args: tuple[str, ...]
 ) -> None:
@@ -148,7 +198,23 @@ def test_warning_that_is_an_error_fails_the_run(suite: Suite) -> None:
     result = suite.run("--opendal-leftovers=warn")
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert section(result)[-1].startswith("the run fails because 2 resources were left (")
     assert "Traceback" not in output(result)
+
+
+def test_files_of_others_are_no_warning(suite: Suite) -> None:
+    suite.lab()
+    suite.write(
+        test_it="""
+        from pathlib import Path
+        def test_it(opendal):
+            opendal.create_dir("d")
+            Path("device/d/theirs").write_text("x")
+        """
+    )
+    result = suite.run("--opendal-leftovers=warn")
+    assert result.ret == pytest.ExitCode.OK
+    assert section(result)[-1] == "      holds d/theirs"
 
 
 def test_ignore_is_silent(suite: Suite, plugin_args: tuple[str, ...]) -> None:
@@ -217,6 +283,42 @@ def test_report_that_cannot_be_written_fails_the_run(suite: Suite) -> None:
     assert "Traceback" not in output(result)
 
 
+def test_leftovers_are_told_of_a_run_with_an_exit_code_of_its_own(suite: Suite) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        import pytest
+
+        def test_1(opendal): opendal.write_bytes("a", b"x")
+        def test_2(): pytest.exit("enough", returncode=42)
+        """
+    )
+    result = suite.run()
+    assert result.ret == 42
+    assert "    a  1 B  kept: retention all" in section(result)
+    assert section(suite.run("--no-summary")) == []
+
+
+def test_leftovers_are_told_after_an_error_of_pytest_itself(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        conftest="""
+        import os
+
+        def pytest_runtest_logfinish():
+            if "PYTEST_XDIST_WORKER" not in os.environ:
+                raise RuntimeError("boom")
+        """,
+        test_it="def test_it(opendal): opendal.write_bytes('a', b'x')",
+    )
+    result = suite.run(*plugin_args)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert section(result)[-1] == "    a  1 B  kept: retention all"
+    assert len([line for line in result.outlines if " opendal leftovers " in line]) == 1
+
+
 def test_a_file_that_is_never_closed_is_warned_of(suite: Suite) -> None:
     """The warning, which may be an error, keeps nothing from being removed and told."""
     suite.lab(retention="failed")
@@ -282,6 +384,24 @@ def test_hooks_are_called(suite: Suite, plugin_args: tuple[str, ...]) -> None:
 def _told(suite: Suite, worker: str) -> list[Any]:
     path = suite.pytester.path / f"hooks-{worker}.txt"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_hook_that_raises_costs_neither_report_nor_summary(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        conftest="def pytest_opendal_leftovers(leftovers): raise RuntimeError('no\\nboard')",
+        test_it="def test_it(opendal): opendal.write_bytes('a', b'x')",
+    )
+    result = suite.run("--opendal-report=report.json", *plugin_args)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert [left["path"] for left in suite.report()["leftovers"]] == ["a"]
+    assert section(result)[-2:] == [
+        "    a  1 B  kept: retention all",
+        "ERROR: a hook pytest_opendal_leftovers raised RuntimeError: no board",
+    ]
 
 
 def test_config_hook_is_called_for_what_a_conftest_gives(suite: Suite) -> None:

@@ -251,6 +251,10 @@ def test_nothing_is_reaped_where_no_test_runs(suite: Suite) -> None:
     result = suite.run("--opendal-reap", "--collect-only")
     assert result.ret == pytest.ExitCode.OK
     assert suite.left() == left
+    assert "died" in output(result)
+    # Tools read what is printed here.
+    quiet = suite.run("--collect-only", "-q").stdout.lines
+    assert [line for line in quiet if line][:-1] == ["test_it.py::test_lives"]
     suite.run("--opendal-reap").assert_outcomes(passed=1)
     assert suite.left() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,8 @@ def leftover(
     holds: tuple[str, ...] = (),
 ) -> Leftover:
     """Return a leftover that matters in the given values only."""
-    return Leftover(storage, path, kind, size, test, worker, reason, error, holds)
+    place = {"sdcard": SDCARD.location, "results": RESULTS.location}.get(storage, "")
+    return Leftover(storage, path, kind, size, test, worker, reason, error, holds, place)
 
 
 def note(*leftovers: Leftover, **values: Any) -> TestNote:
@@ -89,7 +91,7 @@ class TestWire:
         assert TestNote.from_builtins(carried) == FULL_NOTE
 
     def test_it_holds_builtins_only(self) -> None:
-        assert _types(FULL_NOTE.to_builtins()) <= {str, int, float, tuple, type(None)}
+        assert _types(FULL_NOTE.to_builtins()) <= {str, int, float, bool, tuple, type(None)}
 
     def test_an_error_that_is_no_unicode_can_be_carried(self) -> None:
         """It may quote a local file whose name is bytes."""
@@ -124,7 +126,7 @@ class TestCollector:
         collector.add(note(*kept, created=2, removed=1, written=12, storages=(SDCARD,)))
         collector.add(note(created=1, removed=1, written=5, storages=(RESULTS,)))
         result = collector.result()
-        assert result.work == (Work("sdcard", 5, 4, 42, 7), Work("results", 1, 1, 5, 0))
+        assert result.work == (Work(SDCARD, 5, 4, 42, 7), Work(RESULTS, 1, 1, 5, 0))
         assert (result.created, result.removed) == (6, 5)
 
     def test_a_run_without_notes_tells_nothing(self) -> None:
@@ -140,7 +142,7 @@ class TestCollector:
 
     def test_leftovers_are_ordered_whatever_the_order_of_the_notes(self) -> None:
         ordered = [
-            leftover(path, storage=storage, test=test)
+            leftover(f"{path}-{test}", storage=storage, test=test)
             for storage in ("results", "sdcard")
             for test in ("", "t.py::a", "t.py::b")
             for path in ("a", "a/b", "c")
@@ -166,7 +168,7 @@ class TestCollector:
     def test_discarded_leftovers_count_as_removed(self) -> None:
         collector = Collector("run-1")
         collector.add(note(leftover("a"), leftover("b"), leftover("a", storage="r"), created=3))
-        assert collector.discard("sdcard", ["a", "unknown"]) == 1
+        assert collector.discard(SDCARD, ["a", "unknown"]) == 1
         report = collector.result()
         assert report.leftovers == (leftover("a", storage="r"), leftover("b"))
         assert report.removed == 1
@@ -174,8 +176,48 @@ class TestCollector:
     def test_discard_can_mean_one_worker_only(self) -> None:
         collector = Collector("run-1")
         collector.add(note(leftover(worker="gw0"), leftover(worker="gw1")))
-        collector.discard("sdcard", ["a.bin"], worker="gw1")
+        collector.discard(SDCARD, ["a.bin"], worker="gw1")
         assert collector.leftovers() == (leftover(worker="gw0"),)
+
+    def test_two_places_with_one_name_are_two_storages(self) -> None:
+        elsewhere = replace(SDCARD, location="/srv/other/sdcard")
+        here, there = leftover("d"), replace(leftover("d"), location=elsewhere.location)
+        collector = Collector("run-1", [SDCARD])
+        for left, info in ((here, SDCARD), (there, elsewhere)):
+            collector.add(note(left, created=1, storages=(info,), directories={"sdcard": ("d",)}))
+        assert collector.result().storages == (SDCARD, elsewhere)
+        assert collector.leftovers() == (here, there)
+        collector.discard(elsewhere, ["d"])
+        report = collector.result()
+        assert report.leftovers == (here,)
+        assert report.work == (Work(SDCARD, 1, 0, 0, 1), Work(elsewhere, 1, 1, 0, 0))
+        assert collector.directories() == {elsewhere: ["d"]}
+
+    def test_a_directory_that_is_kept_elsewhere_is_tried_again(self) -> None:
+        elsewhere = replace(SDCARD, location="/srv/other/sdcard")
+        collector = Collector("run-1")
+        collector.add(note(leftover("d"), created=1, storages=(SDCARD,)))
+        collector.add(note(directories={"sdcard": ("d",)}, storages=(elsewhere,)))
+        assert collector.directories()[elsewhere] == ["d"]
+
+    def test_what_two_tests_leave_at_one_path_is_one_resource(self) -> None:
+        first, second = leftover("a", test="t::1", size=5), leftover("a", test="t::2", size=7)
+        collector = Collector("run-1")
+        for left in (first, second):
+            collector.add(note(left, created=1, storages=(SDCARD,)))
+        assert collector.leftovers() == (second,)
+        assert collector.result().work == (Work(SDCARD, 2, 1, 0, 7),)
+
+    def test_what_was_not_counted_as_created_is_not_counted_as_removed(self) -> None:
+        """A directory that a test registered is one resource, and all in it is left."""
+        names = ["dev", *(f"dev/{number}" for number in range(5))]
+        collector = Collector("run-1")
+        for _ in range(2):  # attempts
+            left = [replace(leftover(name), created=name == "dev") for name in names]
+            collector.add(note(*left, created=1, storages=(SDCARD,)))
+            collector.add(note(withdrawn=tuple(names), storages=(SDCARD,)))
+        collector.add(note(created=1, removed=1, storages=(SDCARD,)))
+        assert collector.result().work == (Work(SDCARD, 3, 3),)
 
     def test_directories_come_children_first_and_once(self) -> None:
         collector = Collector("run-1")
@@ -233,6 +275,6 @@ class TestCollector:
 def test_which_leftovers_fail_a_run(reason: Reason, count: int) -> None:
     """Remnants, which the report also has, never do."""
     collector = Collector("run-1")
-    collector.add_leftover(leftover(reason=reason))
+    collector.add(note(leftover(reason=reason)))
     collector.add_remnants([Remnants("run-0", "2025-01-01", "lab-3", "sdcard", 12)])
     assert verdict(collector.result()) == count

@@ -319,3 +319,90 @@ def test_what_is_kept_is_told_once_after_an_exit(
     report = suite.report()
     assert [left["path"] for left in report["leftovers"]] == ["made"]
     assert report["created"] == 1
+
+
+one_process = pytest.mark.parametrize("args", [(), pytest.param(("-n1",), marks=needs_xdist)])
+
+
+@one_process
+def test_what_a_later_test_removed_is_not_told_as_kept(suite: Suite, args: tuple[str, ...]) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("board", ["bad", "good"])
+        def test_boot(opendal, board):
+            opendal.write_bytes("logs/boot.log", board.encode())
+            assert board == "good"
+        """
+    )
+    result = suite.run("--opendal-report=report.json", *args)
+    result.assert_outcomes(passed=1, failed=1)
+    assert suite.left() == ["logs"]
+    assert section(result)[2:] == ["    logs/  -  kept: retention failed"]
+    assert (suite.report()["created"], suite.report()["removed"]) == (3, 2)
+
+
+@one_process
+def test_what_two_tests_kept_and_a_third_deleted_is_not_left(
+    suite: Suite, args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        def test_1(opendal): opendal.write_bytes("a.txt", b"12345")
+        def test_2(opendal): opendal.write_bytes("a.txt", b"12345")
+        def test_3(opendal): opendal.delete("a.txt")
+        """
+    )
+    result = suite.run("--opendal-leftovers=error", "--opendal-report=report.json", *args)
+    result.assert_outcomes(passed=3)
+    assert result.ret == pytest.ExitCode.OK
+    assert section(result) == []
+    (storage,) = suite.report()["storages"]
+    assert (storage["created"], storage["removed"], storage["bytes_left"]) == (2, 2, 0)
+
+
+@one_process
+def test_what_a_later_test_renamed_is_told_where_it_is(suite: Suite, args: tuple[str, ...]) -> None:
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        def test_1(opendal): opendal.write_bytes("a.txt", b"12345")
+        def test_2(opendal): opendal.rename("a.txt", "b.txt")
+        """
+    )
+    result = suite.run(*args)
+    assert section(result)[1:] == ["  test_it.py::test_2", "    b.txt  5 B  moved there"]
+
+
+def test_what_is_kept_in_memory_is_still_told(suite: Suite, plugin_args: tuple[str, ...]) -> None:
+    """The controller has another memory, in which nothing is."""
+    suite.lab(scheme="memory", kwargs={}, retention="all")
+    suite.write(test_it="def test_it(opendal): opendal.write_bytes('a', b'x')")
+    assert section(suite.run(*plugin_args))[-1] == "    a  1 B  kept: retention all"
+
+
+def test_a_kept_file_whose_name_is_no_unicode_is_told(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    suite.lab(retention="failed")
+    suite.write(
+        test_it="""
+        import os
+
+        def test_it(opendal):
+            opendal.register_path("dev/")
+            os.makedirs("device/dev")
+            for name in (b"log-\\xff.txt", "\\ufffd".encode()):
+                with open(b"device/dev/" + name, "wb") as file:
+                    file.write(b"x")
+            raise AssertionError
+        """
+    )
+    assert section(suite.run(*plugin_args))[2:] == [
+        "    dev/             -  kept: retention failed",
+        "    dev/log-\ufffd.txt    -  kept: retention failed",
+        "    dev/\ufffd          1 B  kept: retention failed",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,7 +75,8 @@ def left(
     kind: str = "file",
 ) -> Leftover:
     """Return a leftover that matters in the given values only."""
-    return Leftover(storage, path, kind, size, test, "gw3", reason, error, holds)
+    place = {"sdcard": SDCARD.location, "results": RESULTS.location}.get(storage, "")
+    return Leftover(storage, path, kind, size, test, "gw3", reason, error, holds, place)
 
 
 def report(
@@ -125,6 +127,31 @@ storage sdcard (fs, /srv/lab/sdcard)
     x                   512 B  worker gw3 crashed
 """
     )
+
+
+def test_each_place_of_one_name_has_its_title() -> None:
+    places = [replace(SDCARD, location=f"/srv/gw{number}") for number in range(2)]
+    left_there = [replace(left("a", size=1), location=info.location) for info in places]
+    assert text(replace(report(*left_there), storages=tuple(places))) == (
+        """
+== opendal leftovers
+storage sdcard (fs, /srv/gw0)
+  tests/test_boot.py::test_flash
+    a  1 B  kept: retention all
+storage sdcard (fs, /srv/gw1)
+  tests/test_boot.py::test_flash
+    a  1 B  kept: retention all
+"""
+    )
+
+
+def test_what_two_workers_left_names_them() -> None:
+    twins = [replace(left("a", size=1), worker=f"gw{number}") for number in range(2)]
+    assert shown(report(*twins, left("b", size=1))).lines[3:] == [
+        "    a  1 B  kept: retention all (gw0)",
+        "    a  1 B  kept: retention all (gw1)",
+        "    b  1 B  kept: retention all",
+    ]
 
 
 def test_a_long_path_and_its_error_are_shortened_in_the_middle() -> None:
@@ -292,6 +319,13 @@ def test_error_ends_with_why_the_run_fails(count: int, words: str) -> None:
     assert screen.markup["== opendal leftovers"] == {"red"}
 
 
+def test_a_warning_that_is_an_error_says_why_the_run_fails() -> None:
+    screen = shown(report(left("x")), mode="warn", is_error=True)
+    why = "--opendal-leftovers=warn, and a filter makes the warning an error"
+    assert screen.lines[-1] == f"the run fails because 1 resource was left ({why})"
+    assert screen.markup["== opendal leftovers"] == {"red"}
+
+
 def test_error_has_no_such_line_when_the_run_does_not_fail() -> None:
     left_for_a_reason = report(*many(2, Reason.KEPT_FAILED))
     assert text(left_for_a_reason, mode="error") == text(left_for_a_reason)
@@ -399,6 +433,7 @@ def test_the_header_leaves_out_what_is_not_known() -> None:
 
 def test_one_line_for_a_warning() -> None:
     assert one_line(report()) == ""
+    assert one_line(report(foreign("logs/x"), left("x", reason=Reason.KEPT_FAILED))) == ""
     assert one_line(report(left("a", storage="results"), left("a"), left("b"))) == (
         "opendal: 3 resources left behind: 1 in results, 2 in sdcard"
     )

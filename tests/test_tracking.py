@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_opendal import AsyncStorage, errors
+from pytest_opendal.backends.local import LocalBackend
 from pytest_opendal.report import Reason
 
 from contract import IS_045, Lab, lab_of
@@ -66,6 +67,31 @@ def test_a_file_counts_from_when_it_is_opened(lab: Lab) -> None:
         assert created(lab, held) == {"d/f"} | directories(lab, "d")
         file.write(b"x")
     assert created(lab, held) == {"d/f"} | directories(lab, "d")
+
+
+def test_a_refused_rename_is_not_counted(fs_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise errors.PermissionDenied("read-only")
+
+    held = fs_lab.hold()
+    held.storage.write_bytes("there", b"x")
+    monkeypatch.setattr(LocalBackend, "rename", refuse)
+    with pytest.raises(errors.PermissionDenied):
+        held.storage.rename("there", "d/f")
+    note = fs_lab.end(held)
+    assert (note.created, note.removed) == (1, 1)
+
+
+def test_what_was_not_created_is_not_counted(lab: Lab, tmp_path: Path) -> None:
+    held = lab.hold()
+    with pytest.raises(FileNotFoundError):
+        held.storage.write_from_path("g", tmp_path / "missing")
+    with pytest.raises(RuntimeError), held.storage.open("e/h", "wb") as file:
+        file.write(b"x")
+        raise RuntimeError
+    held.storage.write_bytes("there", b"x")
+    note = lab.end(held)
+    assert (note.created, note.removed) == (1, 1)
 
 
 def test_reading_creates_nothing(lab: Lab, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import opendal
@@ -11,7 +12,7 @@ import pytest
 from runs import Suite, needs_xdist, output, section
 
 if TYPE_CHECKING:
-    from servers import SeaweedFS
+    from servers import SeaweedFS, WebDAV
 
 pytestmark = needs_xdist
 
@@ -305,3 +306,117 @@ def test_one_after_the_other_is_no_conflict(suite: Suite) -> None:
     result.assert_outcomes(passed=2)
     assert suite.report()["conflicts"] == []
     assert suite.report()["created"] == 4
+
+
+def test_each_worker_has_its_embedded_storage(suite: Suite) -> None:
+    """They have one name: what was removed from one is still told of the other."""
+    suite.write(
+        conftest="""
+        import pytest
+        from pathlib import Path
+
+        @pytest.fixture
+        def place(opendal_config):
+            return Path(opendal_config.storages["default"].kwargs["root"])
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.xdist_group("one")
+        def test_foreign(opendal, place):
+            opendal.create_dir("d")
+            (place / "d" / "others.txt").write_text("x")
+
+        @pytest.mark.xdist_group("two")
+        def test_two(opendal, opendal_session):
+            opendal.create_dir("d")
+            opendal_session.write_bytes("d/x", b"x")
+        """,
+    )
+    result = suite.run("-n2", "--dist=loadgroup", "--opendal-report=report.json")
+    result.assert_outcomes(passed=2)
+    report = suite.report()
+    (left,) = report["leftovers"]
+    assert (left["path"], left["holds"]) == ("d", ["d/others.txt"])
+    work = {info["location"]: info for info in report["storages"]}
+    assert len(work) == 2
+    there = work.pop(left["location"])
+    assert (there["created"], there["removed"]) == (1, 0)
+    assert [(info["created"], info["removed"]) for info in work.values()] == [(2, 2)]
+    assert section(result)[0] == f"storage default (fs, {left['location']})"
+
+
+def test_two_configurations_with_one_name_are_two_storages(suite: Suite) -> None:
+    for name in ("a", "b"):
+        conftest = f"""
+            import pytest
+
+            @pytest.fixture(scope="session")
+            def opendal_config():
+                return {{"scheme": "fs", "kwargs": {{"root": "root_{name}"}}, "retention": "none"}}
+        """
+        (suite.pytester.mkdir(name) / "conftest.py").write_text(dedent(conftest), encoding="utf-8")
+    (suite.pytester.path / "a" / "test_a.py").write_text(
+        "from pathlib import Path\n"
+        "def test_foreign(opendal):\n"
+        "    opendal.create_dir('d')\n"
+        "    Path('root_a/d/other').write_text('x')\n"
+    )
+    (suite.pytester.path / "b" / "test_b.py").write_text(
+        "def test_two(opendal, opendal_session):\n"
+        "    opendal.create_dir('d')\n"
+        "    opendal_session.write_bytes('d/x', b'x')\n"
+    )
+    result = suite.run("--opendal-report=report.json")
+    result.assert_outcomes(passed=2)
+    assert [left["path"] for left in suite.report()["leftovers"]] == ["d"]
+    assert suite.left(suite.pytester.path / "root_b") == []
+
+
+def test_what_only_a_worker_can_see_is_not_told_when_it_is_gone(
+    suite: Suite, wsgidav: WebDAV
+) -> None:
+    suite.write(
+        conftest=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {{"scheme": "webdav", "kwargs": {wsgidav.kwargs}, "retention": "all"}}
+        """,
+        test_it="""
+        def test_1(opendal): opendal.write_bytes("kept-by-all/a.txt", b"1")
+        def test_2(opendal): opendal.write_bytes("kept-by-all/b.txt", b"12")
+        def test_3(opendal): opendal.delete("kept-by-all/a.txt")
+        """,
+    )
+    result = suite.run("-n1")
+    assert [line for line in section(result) if line.startswith("    ")] == [
+        "    kept-by-all/         -  kept: retention all",
+        "    kept-by-all/b.txt  2 B  kept: retention all",
+    ]
+
+
+def test_a_directory_that_a_worker_removes_at_its_end_is_not_told(
+    suite: Suite, wsgidav: WebDAV
+) -> None:
+    """The controller does not know the storage of a conftest, and cannot look."""
+    suite.write(
+        conftest=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def opendal_config():
+            return {{"scheme": "webdav", "kwargs": {wsgidav.kwargs}, "retention": "none"}}
+        """,
+        test_it="""
+        def test_two(opendal, opendal_session):
+            opendal.create_dir("ours-until-the-end")
+            opendal_session.write_bytes("ours-until-the-end/x", b"x")
+        """,
+    )
+    result = suite.run("-n1", "--opendal-report=report.json")
+    result.assert_outcomes(passed=1)
+    assert not (wsgidav.directory / "ours-until-the-end").exists()
+    assert section(result) == []
+    assert (suite.report()["created"], suite.report()["removed"]) == (2, 2)
