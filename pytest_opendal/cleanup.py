@@ -18,6 +18,7 @@ from pytest_opendal.backends.protocol import NO_OPTIONS
 from pytest_opendal.connection import UNREACHABLE
 from pytest_opendal.loop import on_loop
 from pytest_opendal.paths import below, parents
+from pytest_opendal.process import AREAS
 from pytest_opendal.report import Leftover, Reason
 
 if TYPE_CHECKING:
@@ -224,8 +225,9 @@ class Cleaner:
             await self._connection.ask("delete", place, self._connection.backend.delete(place))
             return True
         is_gone = await self._connection.remove_empty(name)
-        # Elsewhere than on this machine, others may make it again, who have seen it and do not look.
-        if not is_gone or self._connection.backend.local_path(name) is None:
+        # Others may make it again, who have seen it and do not look: on this machine only for areas.
+        looks = self._connection.backend.local_path(name) is not None and not below(name, AREAS)
+        if not (is_gone and looks):
             self._directories.append(name)
         if is_gone:
             return True

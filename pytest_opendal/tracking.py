@@ -205,8 +205,11 @@ class Tracker:
         return self._locks.setdefault(name, asyncio.Lock())
 
     async def noted_again(self, operation: str, name: str) -> None:
-        """Note the file ``name`` where it, or a directory above, was removed since it was opened."""
-        if name not in self.record.created:
+        """Note the file ``name``, or the directories above, where they were removed since it was opened."""
+        if name in self.record.created:
+            fresh = await self.missing_directories(operation, name)
+            self._note_created([one for one in fresh if one not in self.record.created], [])
+        else:
             before, fresh = await self._before(operation, name)
             self._note_created(fresh, [("+", name, "file", self._stays(before))])
 

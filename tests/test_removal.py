@@ -121,6 +121,23 @@ def test_a_deep_tree(tree: Path) -> None:
     assert _beside(tree) == ["tree2"]
 
 
+def test_what_is_mounted_in_it_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = tree / "mnt" / "precious"
+    precious.parent.mkdir()
+    precious.touch()
+    fstat = os.fstat
+
+    def of_another_disk(place: int) -> os.stat_result:
+        found = fstat(place)
+        is_mounted = Path(f"/proc/self/fd/{place}").readlink().name == "mnt"
+        return os.stat_result((*found[:2], found.st_dev + is_mounted, *found[3:10]))
+
+    monkeypatch.setattr(os, "fstat", of_another_disk)
+    with pytest.raises(OSError, match="busy"):
+        remove_tree(str(tree))
+    assert precious.exists()
+
+
 def test_a_missing_directory_is_no_error(tree: Path) -> None:
     remove_tree(str(tree / "missing"))
     assert _beside(tree) == ["tree", "tree2"]

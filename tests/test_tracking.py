@@ -513,6 +513,20 @@ def test_a_file_that_is_given_up_leaves_the_directory_that_another_waits_for(
     assert plain_lab.stranger.everything() == {}
 
 
+def test_a_directory_that_another_removed_since_a_file_was_opened_is_ours(plain_lab: Lab) -> None:
+    one, other = plain_lab.hold("t.py::one"), plain_lab.hold("t.py::other")
+    one.storage.write_bytes("shared/deep/b", b"x")
+    with other.storage.open("shared/deep/a", "wb") as file:
+        file.write(b"x")
+        assert plain_lab.end(one).leftovers == ()
+    assert created(plain_lab, other) >= {
+        "shared/deep/a",
+        *directories(plain_lab, "shared", "shared/deep"),
+    }
+    assert plain_lab.end(other).leftovers == ()
+    assert plain_lab.stranger.everything() == {}
+
+
 def test_a_failed_write_does_not_keep_the_old_content_of_another_file(
     plain_lab: Lab, tmp_path: Path
 ) -> None:

@@ -420,3 +420,32 @@ def test_a_directory_that_a_worker_removes_at_its_end_is_not_told(
     assert not (wsgidav.directory / "ours-until-the-end").exists()
     assert section(result) == []
     assert (suite.report()["created"], suite.report()["removed"]) == (2, 2)
+
+
+def test_directory_that_a_late_file_makes_again_is_gone(suite: Suite) -> None:
+    """A file is published when it is closed, after the test that made its directory has ended."""
+    suite.lab()
+    suite.write(
+        test_it=BARRIER
+        + """
+import pytest
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(opendal, worker_id, number):
+    if worker_id == "gw0":
+        opendal.write_bytes("shared/deep/first.txt", b"x")
+    meet("made", worker_id)
+    late = opendal.open("shared/deep/late.txt", "wb") if worker_id == "gw1" else None
+    meet("opened", worker_id)
+    if late is not None:
+        deadline = time.monotonic() + 60
+        while Path("device/shared").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        late.close()
+"""
+    )
+    result = suite.run("-n2")
+    result.assert_outcomes(passed=2)
+    assert suite.left() == []
+    assert section(result) == []

@@ -336,10 +336,12 @@ class Exporters:
         """Let go of all exporters; leases are released. Return a line for each that could not be."""
         if self._desk is not None:
             await self._desk.close()
+        known = [*self._known.values()]
+        released = await asyncio.gather(*(exporter.close() for exporter in known))
         return [
             f"the lease {exporter.address.lease} was not released in time; it ends by itself"
-            for exporter in self._known.values()
-            if not await exporter.close() and exporter.address.lease
+            for exporter, is_released in zip(known, released, strict=True)
+            if not is_released and exporter.address.lease
         ]
 
 

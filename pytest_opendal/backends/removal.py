@@ -82,6 +82,9 @@ def _enter(levels: list[_Level], name: str, above: int | None) -> None:
         _remove_file(name, above)  # it has become a file, or a link
         return
     levels.append(_Level(name, above, place))
+    if above is not None and os.fstat(place).st_dev != os.fstat(above).st_dev:
+        # What is mounted there is not ours, and its place cannot be removed.
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), name)
     levels[-1].look()
 
 
