@@ -7,7 +7,6 @@ put into our directories, what existed before, and the root survive.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -305,11 +304,8 @@ class Cleaner:
 
     async def _holds(self, name: str, found: Metadata, backup: Path) -> bool:
         """Whether a file still is, or is again, what was saved of it."""
-        if found.content_length != backup.stat().st_size:
-            return False
         with transfer.open_source(backup) as saved:
-            digest = hashlib.file_digest(saved, "sha256").hexdigest()
-        return digest == await transfer.digest(self._connection, name, "sha256")
+            return await transfer.holds(self._connection, name, found, saved)
 
     # -- what is left
 

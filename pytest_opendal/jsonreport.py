@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_opendal import transfer
 from pytest_opendal.report import Work
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from pytest_opendal.conflicts import Conflict
     from pytest_opendal.report import Leftover, Remnants, RunReport, StorageInfo
-
-_KEPT = 40
 
 
 def schema() -> str:
@@ -134,8 +133,7 @@ def _is_special(path: Path) -> bool:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Cut: a name may be as long as file systems allow, and this one is longer.
-    beside = path.with_name(f".{path.name[:_KEPT]}.{os.getpid()}.tmp")
+    beside = transfer.beside(path)
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)

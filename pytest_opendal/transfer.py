@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_opendal.connection import Connection
     from pytest_opendal.meter import Moving
+    from pytest_opendal.models import Metadata
     from pytest_opendal.paths import StrPath
 
 T = TypeVar("T")
@@ -82,6 +83,16 @@ async def digest(connection: Connection, path: str, algo: str) -> str:
             async for piece in pieces:
                 found.update(piece)
     return found.hexdigest()
+
+
+async def holds(connection: Connection, path: str, found: Metadata, file: IO[bytes]) -> bool:
+    """Whether a file of the storage, of which ``found`` is told, has the content of a local file."""
+    if found.content_length != file.seek(0, os.SEEK_END):
+        return False
+    file.seek(0)
+    # The end of the process waits for no thread that hashes a large file.
+    mine = await aside(partial(hashlib.file_digest, file, "sha256"), "pytest-opendal-hash")  # type: ignore[arg-type]
+    return mine.hexdigest() == await digest(connection, path, "sha256")
 
 
 async def hand_over(pieces: AsyncGenerator[bytes], take: Callable[[bytes], object]) -> None:
@@ -391,7 +402,7 @@ def open_source(source: StrPath) -> BufferedReader:
 
 def beside(target: Path) -> Path:
     """Return a new name beside ``target`` for what will replace it."""
-    short = target.name.encode()[:100].decode(errors="ignore")
+    short = os.fsencode(target.name)[:100].decode(errors="ignore")
     return target.with_name(f".{short}.{os.getpid()}-{next(_numbers)}.part")
 
 

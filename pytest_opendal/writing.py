@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from contextlib import aclosing, asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.backends.protocol import NO_OPTIONS, WriteOptions
 from pytest_opendal.connection import UNREACHABLE
-from pytest_opendal.loop import aside
 from pytest_opendal.paths import StrPath, is_directory, name_of
 from pytest_opendal.reading import Reading
 
@@ -335,9 +332,6 @@ class Writing(Reading):
 
     async def _is_same(self, resolved: str, file: BufferedReader) -> bool:
         found = await self.connection.find(resolved)
-        size = file.seek(0, 2)
-        file.seek(0)
-        if found is None or not found.mode.is_file() or found.content_length != size:
+        if found is None or not found.mode.is_file():
             return False
-        mine = await aside(partial(hashlib.file_digest, file, "sha256"), "pytest-opendal-hash")
-        return mine.hexdigest() == await transfer.digest(self.connection, resolved, "sha256")
+        return await transfer.holds(self.connection, resolved, found, file)

@@ -45,7 +45,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("name", ["f", "ä" * 120, "🙂" * 60, "x" * 255])
+@pytest.mark.parametrize("name", ["f", "ä" * 120, "🙂" * 60, "x" * 255, "f\udcff"])
 def test_the_name_beside_a_file_fits_into_a_directory(tmp_path: Path, name: str) -> None:
     beside = transfer.beside(tmp_path / name)
     assert beside.parent == tmp_path
