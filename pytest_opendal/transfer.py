@@ -90,6 +90,7 @@ async def holds(connection: Connection, path: str, found: Metadata, file: IO[byt
     if found.content_length != file.seek(0, os.SEEK_END):
         return False
     file.seek(0)
+    await on_loop()
     # The end of the process waits for no thread that hashes a large file.
     mine = await aside(partial(hashlib.file_digest, file, "sha256"), "pytest-opendal-hash")  # type: ignore[arg-type]
     return mine.hexdigest() == await digest(connection, path, "sha256")
