@@ -70,7 +70,9 @@ class Operations(Writing):
             return
         is_same = False
         with suppress(OSError):
-            is_same = source.samefile(target)
+            # Of two hard links the target gets a file of its own.
+            is_link = not (transfer.can_replace(source) and transfer.can_replace(target))
+            is_same = is_link and source.samefile(target)
         if is_same:
             reason = f"source and target {place!r} are the same file"
             raise self.connection.error(errors.IsSameFile, "copy", origin, reason)

@@ -11,12 +11,15 @@ import os
 import time
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pytest_opendal import errors, transfer
 from pytest_opendal.connection import UNREACHABLE
+from pytest_opendal.loop import aside, on_loop
 from pytest_opendal.paths import below, is_directory, name_of, parents
+from pytest_opendal.restorable import first_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -451,6 +454,7 @@ class Tracker:
         """Keep everything at and below a path that is not ours, when ``on_existing: restore``."""
         if not self.saves:
             return
+        await self._refuse_lost(name_of(resolved))
         for path in await self._foreign_below(name_of(resolved)):
             if is_directory(resolved) and path == name_of(resolved):
                 continue  # a file is not what ``x/`` names, and stays
@@ -458,6 +462,17 @@ class Tracker:
                 self._save_directory(path[:-1])
             else:
                 await self.save(path)
+
+    async def _refuse_lost(self, name: str) -> None:
+        """Raise `Unsupported` where the listing does not tell all that would be removed with a directory."""
+        place = self.connection.backend.local_path(name)
+        if place is None:
+            return
+        await on_loop()
+        if lost := await aside(partial(first_lost, str(place)), "pytest-opendal-look"):
+            what = f"{name}/{lost[0]}"
+            reason = f"{what!r} {lost[1]}, which on_existing: restore cannot put back"
+            raise self.connection.error(errors.Unsupported, "remove_all", f"{name}/", reason)
 
     async def _foreign_below(self, name: str) -> list[str]:
         found = await self.connection.find(name)

@@ -291,3 +291,12 @@ def test_links_that_an_exporter_cannot_remove_are_told(remote: Place) -> None:
     assert remote.untouched()
     assert remote.stands("d/dir")
     assert note.leftovers
+
+
+def test_a_copy_onto_a_hard_link_of_the_source_parts_them(literal: Place) -> None:
+    theirs = literal.base / "theirs"
+    theirs.write_bytes(b"theirs")
+    (literal.base / "twin").hardlink_to(theirs)
+    literal.storage.copy("theirs", "twin")
+    assert theirs.read_bytes() == (literal.base / "twin").read_bytes() == b"theirs"
+    assert theirs.stat().st_nlink == 1

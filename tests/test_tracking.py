@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,11 +25,15 @@ from contract import IS_045, Lab, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pytest_opendal.run import Held
 
     import servers
+
+
+def _touch(place: bytes) -> None:
+    with open(place, "wb"):  # noqa: PTH123 (a name that is no UTF-8)
+        pass
 
 
 def created(lab: Lab, held: Held) -> set[str]:
@@ -403,6 +408,37 @@ def test_restore_puts_back_an_empty_directory(plain_lab: Lab) -> None:
     assert not held.storage.exists("empty/")
     plain_lab.end(held)
     assert plain_lab.stranger.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        (b" ", _touch, "'d/sub/ ' has a name that opendal cannot use"),
+        (b"x ", _touch, "'d/sub/x ' has a name that opendal cannot use"),
+        (b"d /", os.mkdir, "'d/sub/d ' has a name that opendal cannot use"),
+        (b"\xff", _touch, "has a name that opendal cannot use"),
+        (b"link", lambda place: os.symlink("nowhere", place), "'d/sub/link' is a link"),  # noqa: PTH211
+        (b"pipe", os.mkfifo, "'d/sub/pipe' is a pipe"),
+    ],
+    ids=["blank", "blank-at-end", "directory", "no-utf-8", "link", "pipe"],
+)
+def test_restore_removes_no_directory_that_it_could_not_put_back(
+    fs_lab: Lab, name: bytes, make: Callable[[bytes], object], reason: str
+) -> None:
+    directory = Path(fs_lab.kwargs["root"]) / "d" / "sub"
+    directory.mkdir(parents=True)
+    place = os.fsencode(directory) + b"/" + name
+    make(place)
+    (directory / "f").write_bytes(b"theirs")
+    held = fs_lab.hold(on_existing="restore")
+    with pytest.raises(
+        errors.Unsupported, match=f"{reason}.*, which on_existing: restore cannot put back"
+    ):
+        held.storage.remove_all("d")
+    assert os.path.lexists(place)
+    assert (directory / "f").read_bytes() == b"theirs"
+    fs_lab.end(held)
+    assert os.path.lexists(place)
 
 
 @pytest.mark.parametrize("on_existing", ["created", "keep", "restore"])
