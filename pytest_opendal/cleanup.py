@@ -49,6 +49,8 @@ class Outcome:
     """The storage did not answer in time; the rest was not tried."""
     taken: tuple[str, ...] = ()
     """Where others have written since what was there before was removed."""
+    astray: tuple[str, ...] = ()
+    """Where what existed before was moved to by a test, and from where it was not moved back."""
 
     @property
     def failed(self) -> bool:
@@ -104,7 +106,9 @@ class Cleaner:
         await self._remove_directories()
         directories = (name for name in self._directories if name not in self._put_back)
         left, made = await self._left(), tuple(dict.fromkeys(directories))
-        return Outcome(tuple(left), made, silent=self._is_silent, taken=tuple(self._taken))
+        return Outcome(
+            tuple(left), made, self._is_silent, tuple(self._taken), tuple(self._record.moved)
+        )
 
     async def _remove_directories(self) -> None:
         self._foreign.clear()

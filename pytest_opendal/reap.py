@@ -229,7 +229,9 @@ def _part(header: Header, record: Record, outcome: Outcome) -> Reaped:
     done = [name for name in remnants.resources(record) if name not in paths]
     before = {*record.saved, *record.moved}
     removed = tuple(name for name in done if name not in before)
-    put_back = before.difference(outcome.taken)
+    moves_back = remnants.opened_of(record).on_existing == "restore"
+    put_back = before if moves_back else {*record.saved}
+    put_back = put_back.difference(outcome.taken, outcome.astray)
     restored = tuple(name for name in done if name in put_back)
     return Reaped(
         header.run_id, header.started, header.host, storage, where, removed, restored, left

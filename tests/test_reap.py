@@ -477,6 +477,38 @@ def test_what_existed_before_is_put_back_and_the_rest_of_others_stays(suite: Sui
     assert suite.journals == []
 
 
+@pytest.mark.parametrize("on_existing", ["created", "restore"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_only_what_comes_back_is_told_as_put_back(
+    suite: Suite, on_existing: str, *, is_there: bool
+) -> None:
+    suite.root.mkdir()
+    (suite.root / "theirs").write_text("theirs", encoding="utf-8")
+    suite.lab(on_existing=on_existing)
+    suite.write(
+        test_it="""
+        import threading
+        from pathlib import Path
+
+        def test_dies(opendal):
+            opendal.rename("theirs", "moved")
+            opendal.write_bytes("ours", b"x")
+            Path("ready-0").touch()
+            threading.Event().wait()
+        """
+    )
+    suite.kill(ready=1)
+    if not is_there:
+        (suite.root / "moved").unlink()
+    planned = reap("--dry-run").output
+    assert ("would put back 1 resource" in planned) == (on_existing == "restore")
+    output = reap().output
+    assert "removed 1 resource" in output
+    assert ("put back 1 resource" in output) == (on_existing == "restore" and is_there)
+    there = {"created": ["moved"], "restore": ["theirs"]}
+    assert suite.left() == (there[on_existing] if is_there else [])
+
+
 def test_what_retention_kept_before_the_kill_stays(suite: Suite) -> None:
     suite.lab(retention="failed")
     suite.write(
