@@ -101,6 +101,12 @@ def below(path: str, directory: str) -> bool:
     return directory in {"", path} or path.startswith(f"{directory}/")
 
 
+def leads_inside(name: str) -> bool:
+    """Whether a name that others may have chosen leads to a place below a root, on any server."""
+    pieces = re.split(r"[/\\]", name)
+    return "\0" not in name and all(piece.strip() not in {"", ".", ".."} for piece in pieces)
+
+
 def matches(name: str, glob: str) -> bool:
     """Whether a glob of the configuration names ``name``.
 

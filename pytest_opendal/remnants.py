@@ -7,7 +7,6 @@ crashed is the business of its own run while that lives. Age and process ids say
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tempfile
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_opendal import errors, journal
-from pytest_opendal.paths import below, normalize
+from pytest_opendal.paths import below, leads_inside, normalize
 from pytest_opendal.places import EMBEDDED
 from pytest_opendal.process import AREAS, started_of
 from pytest_opendal.report import Remnants
@@ -243,7 +242,7 @@ def read(path: Path) -> Replayed:
         raise journal.UnreadableJournal(f"{path}: {text}")
     for record in replayed.records:
         names = [(name, _is_normal(name)) for name in record.created]
-        names += [(name, _is_inside(name)) for name in _names_of_others(record)]
+        names += [(name, leads_inside(name)) for name in _names_of_others(record)]
         for name, makes_sense in names:
             if not makes_sense:
                 text = f"names {name!r}, which no run would write, left alone"
@@ -265,12 +264,6 @@ def _is_normal(name: str) -> bool:
     with suppress(errors.InvalidPath):
         return bool(name) and normalize(name) == name
     return False
-
-
-def _is_inside(name: str) -> bool:
-    """Whether a name, which others may have chosen, leads to a place below a root."""
-    pieces = re.split(r"[/\\]", name)
-    return "\0" not in name and all(piece.strip() not in {"", ".", ".."} for piece in pieces)
 
 
 def is_somewhere(record: Record) -> bool:

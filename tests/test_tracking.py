@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from pytest_opendal import AsyncStorage, errors
@@ -417,10 +418,11 @@ def test_restore_puts_back_an_empty_directory(plain_lab: Lab) -> None:
         (b"x ", _touch, "'d/sub/x ' has a name that opendal cannot use"),
         (b"d /", os.mkdir, "'d/sub/d ' has a name that opendal cannot use"),
         (b"\xff", _touch, "has a name that opendal cannot use"),
+        (b"..\\x", _touch, "'d/sub/..*x' has a name that "),
         (b"link", lambda place: os.symlink("nowhere", place), "'d/sub/link' is a link"),  # noqa: PTH211
         (b"pipe", os.mkfifo, "'d/sub/pipe' is a pipe"),
     ],
-    ids=["blank", "blank-at-end", "directory", "no-utf-8", "link", "pipe"],
+    ids=["blank", "blank-at-end", "directory", "no-utf-8", "backslash", "link", "pipe"],
 )
 def test_restore_removes_no_directory_that_it_could_not_put_back(
     fs_lab: Lab, name: bytes, make: Callable[[bytes], object], reason: str
@@ -431,14 +433,34 @@ def test_restore_removes_no_directory_that_it_could_not_put_back(
     make(place)
     (directory / "f").write_bytes(b"theirs")
     held = fs_lab.hold(on_existing="restore")
-    with pytest.raises(
-        errors.Unsupported, match=f"{reason}.*, which on_existing: restore cannot put back"
-    ):
+    with pytest.raises(errors.Unsupported, match=f"{reason}.*on_existing: restore cannot put back"):
         held.storage.remove_all("d")
     assert os.path.lexists(place)
     assert (directory / "f").read_bytes() == b"theirs"
     fs_lab.end(held)
     assert os.path.lexists(place)
+
+
+@pytest.mark.parametrize("key", ["d/x ", "d/.. /x"])
+def test_restore_removes_no_key_that_opendal_calls_otherwise(s3_lab: Lab, key: str) -> None:
+    about = s3_lab.kwargs
+    client = boto3.client(
+        "s3",
+        endpoint_url=about["endpoint"],
+        region_name=about["region"],
+        aws_access_key_id=about["access_key_id"],
+        aws_secret_access_key=about["secret_access_key"],
+    )
+    place = {"Bucket": about["bucket"], "Key": f"{about['root'].strip('/')}/{key}"}
+    client.put_object(**place, Body=b"theirs")
+    s3_lab.stranger.write("d/y")
+    held = s3_lab.hold(on_existing="restore")
+    with pytest.raises(errors.Unsupported, match="on_existing: restore cannot put back"):
+        held.storage.remove_all("d")
+    s3_lab.end(held)
+    assert client.get_object(**place)["Body"].read() == b"theirs"
+    assert s3_lab.stranger.read("d/y") == b"theirs"
+    client.delete_object(**place)
 
 
 @pytest.mark.parametrize("on_existing", ["created", "keep", "restore"])
