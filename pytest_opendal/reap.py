@@ -16,6 +16,8 @@ from pytest_opendal import errors, places, recovery, remnants, sharing
 from pytest_opendal.backends.protocol import PLACE
 from pytest_opendal.cleanup import Outcome
 from pytest_opendal.journal import Journal, UnreadableJournal
+from pytest_opendal.paths import below, parents
+from pytest_opendal.process import AREAS
 from pytest_opendal.report import Reason
 
 if TYPE_CHECKING:
@@ -147,6 +149,9 @@ class Reaper:
             return recovery.untouched(ledger.record, str(error))
         made = self._directories.setdefault(_place(opened), _Directories(settings))
         made.names.update(outcome.directories)
+        if self._run.connection(settings).backend.hierarchical:
+            # Of an area that could not be removed, the end of its run has forgotten those above.
+            made.names.update(name for name in parents(opened.area) if below(name, AREAS))
         return outcome
 
     def _untouched(self, record: Record, problem: str, journal: Path) -> Outcome:

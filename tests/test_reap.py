@@ -509,6 +509,27 @@ def test_only_what_comes_back_is_told_as_put_back(
     assert suite.left() == (there[on_existing] if is_there else [])
 
 
+def test_an_area_that_could_not_be_removed_goes_with_those_above(suite: Suite) -> None:
+    suite.lab(isolation="test")
+    suite.write(
+        test_it="""
+        from pathlib import Path
+
+        def test_fails(opendal):
+            opendal.write_bytes("a/x", b"x")
+            Path("device/pytest-opendal").rename("device/aside")
+            Path("device/pytest-opendal").symlink_to("aside")
+        """
+    )
+    text = output(suite.run())
+    assert "delete failed" in text
+    areas = suite.root / "pytest-opendal"
+    areas.unlink()
+    (suite.root / "aside").rename(areas)
+    assert reap().exit_code == 0
+    assert suite.left() == []
+
+
 def test_what_retention_kept_before_the_kill_stays(suite: Suite) -> None:
     suite.lab(retention="failed")
     suite.write(
