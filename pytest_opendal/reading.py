@@ -135,7 +135,7 @@ class Reading:
             return
         # What breaks off in the middle leaves the other file as it was.
         with transfer.spool() as content:
-            await transfer.hand_over(transfer.stream(self.connection, resolved), content.write)
+            await transfer.pass_on(self.connection, resolved, content.write)
             await self.write_elsewhere(resolved, content, operator, str(dst))
 
     async def write_elsewhere(

@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections import deque
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from io import BufferedReader
 
+    from pytest_opendal.backends.protocol import ThreadReader
     from pytest_opendal.connection import Connection
     from pytest_opendal.meter import Moving
     from pytest_opendal.models import Metadata
@@ -40,9 +42,13 @@ T = TypeVar("T")
 CHUNK_BYTES = 4 << 20
 PART_BYTES = 8 << 20
 URL_THREAD = "pytest-opendal-url"
+READ_THREAD = "pytest-opendal-read"
 _KERNEL_COPY_BYTES = 64 << 20
 _INLINE_BYTES = 64 << 10
 _PIECES_AHEAD = 3
+# opendal 0.47 fills a buffer of this size with zeros for each piece, of some 400 KiB.
+_THREAD_BYTES = 1 << 20
+_LOOK_SECONDS = 0.05
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -72,16 +78,9 @@ async def stream(
 
 
 async def digest(connection: Connection, path: str, algo: str) -> str:
-    """Return the hex digest of a file; the next pieces are read while one is hashed."""
+    """Return the hex digest of a file."""
     found = hashlib.new(algo, usedforsecurity=False)
-    async with aclosing(stream(connection, path)) as pieces:
-        head = await anext(pieces, b"")
-        if len(head) > _INLINE_BYTES:
-            await hand_over(chain(head, pieces), found.update)
-        else:
-            found.update(head)
-            async for piece in pieces:
-                found.update(piece)
+    await pass_on(connection, path, found.update)
     return found.hexdigest()
 
 
@@ -94,6 +93,65 @@ async def holds(connection: Connection, path: str, found: Metadata, file: IO[byt
     # The end of the process waits for no thread that hashes a large file.
     mine = await aside(partial(hashlib.file_digest, file, "sha256"), "pytest-opendal-hash")  # type: ignore[arg-type]
     return mine.hexdigest() == await digest(connection, path, "sha256")
+
+
+async def pass_on(connection: Connection, path: str, take: Callable[[bytes], object]) -> None:
+    """Pass the content of a file to ``take``, on another thread than the loop's unless it is small."""
+    opener = await connection.ask("read", path, connection.backend.opener(path))
+    if opener is not None:
+        await _read_on_thread(connection, path, opener, take)
+        return
+    async with aclosing(stream(connection, path)) as pieces:
+        head = await anext(pieces, b"")
+        if len(head) > _INLINE_BYTES:
+            await hand_over(chain(head, pieces), take)
+        else:
+            take(head)
+            async for piece in pieces:
+                take(piece)
+
+
+async def _read_on_thread(
+    connection: Connection,
+    path: str,
+    opener: Callable[[], ThreadReader],
+    take: Callable[[bytes], object],
+) -> None:
+    given_up, sizes, failures = threading.Event(), deque[int](), list[Exception]()
+
+    def taken(piece: bytes) -> bool:
+        try:
+            take(piece)
+        except Exception as error:  # no error of the storage
+            failures.append(error)
+        return not failures
+
+    def read() -> None:
+        file = opener()
+        try:
+            while not given_up.is_set() and (piece := file.read(_THREAD_BYTES)):
+                sizes.append(len(piece))
+                if not (given_up.is_set() or taken(piece)):
+                    break
+        finally:
+            file.close()
+
+    async with connection.watch("read", path) as still_going:
+        reading = asyncio.ensure_future(aside(read, READ_THREAD))
+        try:
+            with connection.moving("read", path) as moving:
+                while not (await asyncio.wait({reading}, timeout=_LOOK_SECONDS))[0]:
+                    while sizes:
+                        still_going()
+                        moving.add(sizes.popleft())
+                    if moving.wants_total:
+                        moving.total = (await connection.stat(path)).content_length
+            reading.result()
+        finally:
+            given_up.set()
+            reading.cancel()
+    if failures:
+        raise failures[0]
 
 
 async def hand_over(pieces: AsyncGenerator[bytes], take: Callable[[bytes], object]) -> None:
@@ -136,7 +194,7 @@ async def _download_into(connection: Connection, path: str, target: Path) -> Non
         return
     await on_loop()
     with target.open("wb") as file:
-        await hand_over(stream(connection, path), file.write)
+        await pass_on(connection, path, file.write)
 
 
 async def copy_file(

@@ -81,8 +81,10 @@ def proxy(target: str) -> Iterator[Proxy]:
         running.stop()
 
 
-Way = Literal["503", "cut download", "cut upload", "slow", "silent"]
-"""How a request fails: a status; half of a body and then a reset; an answer late, or never."""
+Way = Literal["503", "cut download", "halted download", "drip", "cut upload", "slow", "silent"]
+"""How a request fails: a status; half of a body and then a reset, or nothing; a body in pieces, each
+late; an answer late, or never."""
+_DRIPS = 8
 
 FOR_EVER = 1 << 30
 _HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive"}
@@ -97,7 +99,7 @@ class Fault:
     """Only to these; () is all."""
     times: int = FOR_EVER
     seconds: float = 0.0
-    """How late the answer is, for ``slow``."""
+    """How late the answer is, for ``slow``, or each piece, for ``drip``."""
 
 
 class Faulty(ThreadingHTTPServer):
@@ -174,8 +176,8 @@ class _Forwarding(BaseHTTPRequestHandler):
         elif way == "503":
             self._answer(503, [], b"")
         else:
-            time.sleep(fault.seconds if fault else 0.0)
-            self._answer(*self._forwarded(body), cut=way == "cut download")
+            time.sleep(fault.seconds if fault and way == "slow" else 0.0)
+            self._answer(*self._forwarded(body), fault)
 
     def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         upstream = http.client.HTTPConnection(self.server.target, timeout=30)
@@ -188,7 +190,11 @@ class _Forwarding(BaseHTTPRequestHandler):
             upstream.close()
 
     def _answer(
-        self, status: int, headers: list[tuple[str, str]], body: bytes, *, cut: bool = False
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        fault: Fault | None = None,
     ) -> None:
         self.send_response_only(status)
         length = str(len(body))
@@ -199,9 +205,22 @@ class _Forwarding(BaseHTTPRequestHandler):
                 length = value
         self.send_header("Content-Length", length)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut and body:
+        self._send(body, fault)
+
+    def _send(self, body: bytes, fault: Fault | None) -> None:
+        way = fault.way if fault and body else ""
+        if way in {"cut download", "halted download"}:
+            self.wfile.write(body[: len(body) // 2])
+            if way == "halted download":
+                self.server.stopped.wait()
             self._reset()
+        elif fault and way == "drip":
+            size = -(-len(body) // _DRIPS)
+            for start in range(0, len(body), size):
+                self.wfile.write(body[start : start + size])
+                time.sleep(fault.seconds)
+        else:
+            self.wfile.write(body)
 
     def _reset(self) -> None:
         """Break the connection off, as a peer that dies does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -254,6 +255,40 @@ def test_a_download_goes_on_where_it_broke_off(lab: Lab, server: Faulty, operati
     storage = lab.open()
     server.fail("cut download", "GET", times=1)
     assert READS[operation](storage) == LARGE
+
+
+_LARGE_READS = ["open for reading", "read_into_path", "hash"]
+
+
+@pytest.mark.parametrize("operation", _LARGE_READS)
+def test_a_download_that_falls_silent(
+    lab: Lab, server: Faulty, operation: str, tmp_path: Path
+) -> None:
+    (tmp_path / "target").write_bytes(b"before")
+    lab.stranger.write("d/f", LARGE)
+    storage = lab.open()
+    _impatient(lab, 0.5)
+    server.fail("halted download", "GET")
+    with _fails(operation, errors.StorageTimeout, 0.5 + PATIENCE):
+        READS[operation](storage)
+    assert (tmp_path / "target").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.glob("*target*")] == ["target"]
+
+
+@pytest.mark.parametrize("operation", _LARGE_READS)
+def test_a_slow_download_may_take_longer_than_the_time_limit(
+    lab: Lab, server: Faulty, operation: str
+) -> None:
+    if lab.is_remote and operation == "hash":
+        pytest.skip("an exporter hashes itself, and says nothing meanwhile")
+    lab.stranger.write("d/f", LARGE)
+    storage = lab.open()
+    _impatient(lab, 1.5)
+    server.fail("drip", "GET", seconds=0.3)
+    begun = time.monotonic()
+    found = READS[operation](storage)
+    assert found in {LARGE, hashlib.sha256(LARGE).hexdigest()}
+    assert time.monotonic() - begun > 1.5
 
 
 @pytest.mark.parametrize("size", [100, len(LARGE)], ids=["whole", "parts"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
+import opendal
 import pytest
 
 import servers
+from faults import faulty
 from runs import Suite, needs_xdist
 
 if TYPE_CHECKING:
@@ -154,4 +156,32 @@ def test_a_silent_url_holds_up_neither_the_interrupt_nor_the_end(suite: Suite) -
     assert seconds < PATIENCE
     assert "KeyboardInterrupt" in text
     assert suite.left() == []
+    assert suite.journals == []
+
+
+@pytest.mark.parametrize("operation", ["read_into_path('f', tmp_path / 'f')", "hash('f')"])
+def test_a_download_that_halts_holds_up_neither_the_interrupt_nor_the_end(
+    suite: Suite, moto: servers.S3, operation: str
+) -> None:
+    root = suite.pytester.path.name
+    writer = opendal.Operator("s3", **moto.kwargs, root=root)
+    writer.write("f", bytes(10 << 20))
+    with faulty(moto.endpoint.partition("//")[2]) as server:
+        kwargs = moto.kwargs | {"endpoint": f"http://{server.address}", "root": root}
+        suite.lab(scheme="s3", kwargs=kwargs)
+        suite.write(
+            test_it=f"""
+            from pathlib import Path
+
+            def test_it(opendal, tmp_path):
+                Path("waiting").touch()
+                opendal.{operation}
+            """
+        )
+        server.fail("halted download", "GET")
+        code, seconds, text = _interrupted(suite)
+    writer.delete("f")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert seconds < PATIENCE
+    assert "KeyboardInterrupt" in text
     assert suite.journals == []

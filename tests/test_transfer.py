@@ -11,14 +11,16 @@ import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_opendal import errors, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+
+    from contract import Lab
 
 SILENCE = 30.0
 
@@ -199,6 +201,58 @@ def test_a_full_disk_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     del caught
     gc.collect()
     assert caplog.messages == []
+
+
+LARGE = bytes(range(256)) * (40 << 10)
+
+
+def _pass_on(lab: Lab, take: Callable[[bytes], object]) -> Coroutine[Any, Any, None]:
+    return transfer.pass_on(lab.run.connection(lab.settings()), "large", take)
+
+
+def test_all_of_an_object_is_passed_on(s3_lab: Lab) -> None:
+    s3_lab.stranger.write("large", LARGE)
+    pieces: list[bytes] = []
+    s3_lab.run.loop.run(_pass_on(s3_lab, pieces.append))
+    assert len(pieces) > 1
+    assert b"".join(pieces) == LARGE
+
+
+def test_a_full_disk_is_no_fault_of_the_storage(s3_lab: Lab, tmp_path: Path) -> None:
+    s3_lab.stranger.write("large", LARGE)
+    storage = s3_lab.open()
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError) as caught:
+        s3_lab.run.loop.run(_pass_on(s3_lab, full.write))
+    assert caught.value.errno == errno.ENOSPC
+    assert not isinstance(caught.value, errors.StorageError)
+    storage.read_into_path("large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == LARGE
+
+
+def test_what_is_cancelled_takes_no_more(s3_lab: Lab) -> None:
+    s3_lab.stranger.write("large", LARGE)
+    taken: list[bytes] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def take(piece: bytes) -> None:
+        taken.append(piece)
+        began.set()
+        go_on.wait(SILENCE)
+
+    async def cancel() -> None:
+        passing = asyncio.ensure_future(_pass_on(s3_lab, take))
+        await asyncio.to_thread(began.wait, SILENCE)
+        passing.cancel()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await passing
+
+    s3_lab.run.loop.run(cancel())
+    deadline = time.monotonic() + SILENCE
+    while any(thread.name == transfer.READ_THREAD for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(taken) <= 2
 
 
 def test_what_waits_for_the_thread_is_dropped_when_a_transfer_is_cancelled() -> None:

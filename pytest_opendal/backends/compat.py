@@ -142,6 +142,16 @@ async def _read_open(
         await file.close()
 
 
+def on_threads(operator: Any) -> opendal.Operator | None:
+    """Return the operator for threads, None where its calls would stop all of them.
+
+    0.45 holds the GIL while it waits for the service. A hook may put something else in the operator's place.
+    """
+    if not HAS_OPTIONS or not isinstance(operator, opendal.AsyncOperator):
+        return None
+    return operator.to_operator()
+
+
 def can_stream(options: WriteOptions) -> bool:
     """Whether a streamed write can carry ``options``; 0.45's `open` takes none."""
     return HAS_OPTIONS or not write_options(options)

@@ -26,7 +26,13 @@ from pytest_opendal.settings import Secrets
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-    from pytest_opendal.backends.protocol import Conditions, Operation, Reader, WriteOptions
+    from pytest_opendal.backends.protocol import (
+        Conditions,
+        Operation,
+        Reader,
+        ThreadReader,
+        WriteOptions,
+    )
 
 PART_BYTES = 8 << 20
 
@@ -160,6 +166,17 @@ class LocalBackend:
         await on_loop()
         await self._refuse_directory(path)
         return await self._operator.open(path, "rb")
+
+    async def opener(self, path: str) -> Callable[[], ThreadReader] | None:
+        """Return what opens a file on a thread: a piece need not go through the event loop then."""
+        if self._quick is not None or self._root is not None:
+            return None
+        await on_loop()
+        operator = compat.on_threads(self._operator)
+        if operator is None:
+            return None
+        await self._refuse_directory(path)
+        return partial(operator.open, path, "rb")
 
     async def _refuse_directory(self, path: str) -> None:
         # A WebDAV server may answer with a page for people.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from pytest_opendal.errors import StorageError
@@ -59,6 +59,16 @@ class Reader(Protocol):
         """Release the file; may be called twice."""
 
 
+class ThreadReader(Protocol):
+    """An open file whose calls wait, for a thread of its own."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, ``b""`` at the end."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
 class Backend(Protocol):
     """One way to reach a storage."""
 
@@ -96,6 +106,9 @@ class Backend(Protocol):
 
     async def open(self, path: str) -> Reader:
         """Open a file for reading."""
+
+    async def opener(self, path: str) -> Callable[[], ThreadReader] | None:
+        """Return what opens a file on a thread of its own, None where that is no faster way to read it."""
 
     async def write(self, path: str, data: bytes, options: WriteOptions) -> None:
         """Store a whole file in one call."""
