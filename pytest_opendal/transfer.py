@@ -18,6 +18,7 @@ import urllib.request
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -117,41 +118,58 @@ async def _read_on_thread(
     opener: Callable[[], ThreadReader],
     take: Callable[[bytes], object],
 ) -> None:
-    given_up, sizes, failures = threading.Event(), deque[int](), list[Exception]()
-
-    def taken(piece: bytes) -> bool:
-        try:
-            take(piece)
-        except Exception as error:  # no error of the storage
-            failures.append(error)
-        return not failures
-
-    def read() -> None:
-        file = opener()
-        try:
-            while not given_up.is_set() and (piece := file.read(_THREAD_BYTES)):
-                sizes.append(len(piece))
-                if not (given_up.is_set() or taken(piece)):
-                    break
-        finally:
-            file.close()
-
+    passing = _Passing(opener, take)
     async with connection.watch("read", path) as still_going:
-        reading = asyncio.ensure_future(aside(read, READ_THREAD))
+        reading = asyncio.ensure_future(aside(passing.run, READ_THREAD))
         try:
             with connection.moving("read", path) as moving:
                 while not (await asyncio.wait({reading}, timeout=_LOOK_SECONDS))[0]:
-                    while sizes:
+                    if passing.sizes or passing.is_taking:
                         still_going()
-                        moving.add(sizes.popleft())
+                    while passing.sizes:
+                        moving.add(passing.sizes.popleft())
                     if moving.wants_total:
                         moving.total = (await connection.stat(path)).content_length
             reading.result()
         finally:
-            given_up.set()
+            passing.given_up.set()
             reading.cancel()
-    if failures:
-        raise failures[0]
+    if passing.failure is not None:
+        raise passing.failure
+
+
+@dataclass(slots=True)
+class _Passing:
+    """A file that is read on a thread, which passes its pieces on."""
+
+    opener: Callable[[], ThreadReader]
+    take: Callable[[bytes], object]
+    given_up: threading.Event = field(default_factory=threading.Event)
+    sizes: deque[int] = field(default_factory=deque)
+    """Bytes of the pieces that came since somebody looked."""
+    is_taking: bool = False
+    failure: Exception | None = None
+    """Of what takes the pieces; the storage has nothing to do with it."""
+
+    def run(self) -> None:
+        file = self.opener()
+        try:
+            while not (self.given_up.is_set() or self.failure):
+                if not (piece := file.read(_THREAD_BYTES)):
+                    break
+                self.sizes.append(len(piece))
+                self._pass_on(piece)
+        finally:
+            file.close()
+
+    def _pass_on(self, piece: bytes) -> None:
+        self.is_taking = True
+        try:
+            self.take(piece)
+        except Exception as error:
+            self.failure = error
+        finally:
+            self.is_taking = False
 
 
 async def hand_over(pieces: AsyncGenerator[bytes], take: Callable[[bytes], object]) -> None:

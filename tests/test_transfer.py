@@ -229,6 +229,20 @@ def test_a_full_disk_is_no_fault_of_the_storage(s3_lab: Lab, tmp_path: Path) -> 
     assert (tmp_path / "copy").read_bytes() == LARGE
 
 
+def test_a_slow_disk_is_no_silence_of_the_storage(s3_lab: Lab) -> None:
+    s3_lab.stranger.write("large", LARGE)
+    s3_lab.run.connection(s3_lab.settings()).timeout = 0.5
+    pieces: list[bytes] = []
+
+    def take(piece: bytes) -> None:
+        if not pieces:
+            time.sleep(1.0)
+        pieces.append(piece)
+
+    s3_lab.run.loop.run(_pass_on(s3_lab, take))
+    assert b"".join(pieces) == LARGE
+
+
 def test_what_is_cancelled_takes_no_more(s3_lab: Lab) -> None:
     s3_lab.stranger.write("large", LARGE)
     taken: list[bytes] = []
