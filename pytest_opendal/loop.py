@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pytest_opendal import instant
 from pytest_opendal.errors import StorageError, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _STOP_SECONDS = 5.0
 _SIGNAL_SECONDS = 0.25
 _ANSWER_SECONDS = 1.0
 _LOOK_SECONDS = 0.001
-_TELL = asyncio.BaseEventLoop.call_soon_threadsafe.__code__
+_TELLS = {asyncio.BaseEventLoop.call_soon_threadsafe.__code__, instant.TELL}
 _MOVE = object()
 
 
@@ -389,7 +390,7 @@ def _answers(frame: types.FrameType | None) -> bool:
     """Whether a thread began with that call, as only those do that are not Python's."""
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
-    return frame is not None and frame.f_code is _TELL
+    return frame is not None and frame.f_code in _TELLS
 
 
 def drop(closing: Coroutine[Any, Any, object]) -> None:

@@ -341,22 +341,22 @@ class Storage:
 
     def presign_stat(self, path: StrPath, expire_second: int) -> PresignedRequest:
         """Sign a HEAD request that works without credentials for ``expire_second`` seconds."""
-        return self._run(self._core.presign("stat", path, expire_second))
+        return self._at_once(self._core.presign("stat", path, expire_second))
 
     def presign_read(self, path: StrPath, expire_second: int) -> PresignedRequest:
         """Sign a GET request that works without credentials for ``expire_second`` seconds."""
-        return self._run(self._core.presign("read", path, expire_second))
+        return self._at_once(self._core.presign("read", path, expire_second))
 
     def presign_write(self, path: StrPath, expire_second: int) -> PresignedRequest:
         """Sign a PUT request that works without credentials for ``expire_second`` seconds.
 
         The path counts as created from now on.
         """
-        return self._run(self._core.presign("write", path, expire_second))
+        return self._at_once(self._core.presign("write", path, expire_second))
 
     def presign_delete(self, path: StrPath, expire_second: int) -> PresignedRequest:
         """Sign a DELETE request that works without credentials for ``expire_second`` seconds."""
-        return self._run(self._core.presign("delete", path, expire_second))
+        return self._at_once(self._core.presign("delete", path, expire_second))
 
     # -- tracking and assertions
 

@@ -17,7 +17,8 @@ from pytest_opendal.backends.known import spelled
 from pytest_opendal.backends.protocol import NO_CONDITIONS
 from pytest_opendal.backends.quick import quick_way
 from pytest_opendal.backends.removal import remove_tree
-from pytest_opendal.loop import aside, on_loop
+from pytest_opendal.instant import instantly
+from pytest_opendal.loop import aside, is_on_loop, on_loop
 from pytest_opendal.models import Capability, Metadata, PresignedRequest
 from pytest_opendal.paths import name_of
 from pytest_opendal.redacting import Redactor, refuse_pickle, without_login
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     )
 
 PART_BYTES = 8 << 20
+# What signs without a request is done in a hundredth of it; credentials may have to be fetched first.
+_SIGNING_SECONDS = 0.05
 
 # Where an append was seen to append. opendal 0.47 says that S3 can and overwrites there.
 _APPENDING = {"fs", "azblob"}
@@ -357,8 +360,12 @@ class LocalBackend:
         if not getattr(self._capability, f"presign_{operation}"):
             msg = f"{self.scheme} cannot presign {operation} with opendal {compat.VERSION}"
             raise errors.Unsupported(msg)
-        await on_loop()
-        signed = await getattr(self._operator, f"presign_{operation}")(path, expire_second)
+        sign = partial(getattr(self._operator, f"presign_{operation}"), path, expire_second)
+        is_plain = isinstance(self._operator, opendal.AsyncOperator)
+        signed = instantly(sign, _SIGNING_SECONDS) if is_plain and not is_on_loop() else None
+        if signed is None:
+            await on_loop()
+            signed = await sign()
         return PresignedRequest.model_validate(signed)
 
     async def hash(self, path: str, algo: str) -> str | None:  # noqa: ARG002
