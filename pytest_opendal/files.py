@@ -284,7 +284,8 @@ class ReadingFile(StorageFile):
         self._settle()
         if operator is not None:
             with transfer.spool() as content:
-                self._copy_to(content)
+                with transfer.in_spool():
+                    self._copy_to(content)
                 self._run(self._storage.write_elsewhere(self.path, content, operator, str(path)))
             return
         target = Path(path)

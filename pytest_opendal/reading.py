@@ -135,7 +135,8 @@ class Reading:
             return
         # What breaks off in the middle leaves the other file as it was.
         with transfer.spool() as content:
-            await transfer.pass_on(self.connection, resolved, content.write)
+            with transfer.in_spool():
+                await transfer.pass_on(self.connection, resolved, content.write)
             await self.write_elsewhere(resolved, content, operator, str(dst))
 
     async def write_elsewhere(

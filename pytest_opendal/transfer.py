@@ -29,6 +29,7 @@ from pytest_opendal.redacting import Redactor, Url, public_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractContextManager
     from http.client import HTTPResponse
     from io import BufferedReader
 
@@ -104,12 +105,11 @@ async def pass_on(connection: Connection, path: str, take: Callable[[bytes], obj
         return
     async with aclosing(stream(connection, path)) as pieces:
         head = await anext(pieces, b"")
-        if len(head) > _INLINE_BYTES:
-            await hand_over(chain(head, pieces), take)
-        else:
+        if len(head) <= _INLINE_BYTES:
             take(head)
-            async for piece in pieces:
-                take(piece)
+            head = await anext(pieces, b"")
+        if head:  # the first piece of a large file may be small too
+            await hand_over(chain(head, pieces), take)
 
 
 async def _read_on_thread(
@@ -280,6 +280,11 @@ def spool() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(PART_BYTES)
 
 
+def in_spool() -> AbstractContextManager[None]:
+    """Name the place of a large one where it is full."""
+    return named(tempfile.gettempdir())
+
+
 def _asynchronous(operator: Any) -> Any:
     return operator.to_async_operator() if hasattr(operator, "to_async_operator") else operator
 
@@ -387,6 +392,18 @@ async def chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes
 
 
 @contextmanager
+def named(place: StrPath) -> Iterator[None]:
+    """Say where on this machine nothing can be written; the system's word of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        is_systems = error.errno is not None and not isinstance(error, errors.StorageError)
+        if is_systems and error.filename is None:
+            error.filename = os.fspath(place)
+        raise
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a name beside a local file to write to, which replaces it unless that fails.
 
@@ -398,7 +415,8 @@ def replacing(target: Path) -> Iterator[Path]:
     there = Path(os.path.realpath(target))
     part = beside(there)
     try:
-        yield part
+        with named(part):
+            yield part
         copy_mode(there, part)
         part.replace(there)
     except OSError as error:

@@ -6,19 +6,23 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import socket
+import tempfile
 import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import opendal
 import pytest
 
 from pytest_opendal import errors, transfer
+from pytest_opendal.loop import is_on_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 
     from contract import Lab
 
@@ -229,6 +233,36 @@ def test_a_full_disk_is_no_fault_of_the_storage(s3_lab: Lab, tmp_path: Path) -> 
     assert (tmp_path / "copy").read_bytes() == LARGE
 
 
+@pytest.fixture
+def nearly_full() -> Iterator[None]:
+    """Let no file of this machine grow beyond a mebibyte."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("by", ["storage", "open file"])
+@pytest.mark.parametrize("to", ["path", "operator"])
+def test_a_full_disk_is_named(
+    s3_lab: Lab, tmp_path: Path, request: pytest.FixtureRequest, by: str, to: str
+) -> None:
+    s3_lab.stranger.write("large", LARGE)
+    storage = s3_lab.open()
+    request.getfixturevalue("nearly_full")
+    place = tmp_path / "copy" if to == "path" else "copy"
+    operator = None if to == "path" else opendal.Operator("memory")
+    with pytest.raises(OSError) as caught:
+        if by == "storage":
+            storage.read_into_path("large", place, operator)
+        else:
+            with storage.open("large", "rb") as file:
+                file.read_into_path(place, operator)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == (str(place) if to == "path" else tempfile.gettempdir())
+    assert list(tmp_path.glob("*copy*")) == []
+
+
 def test_a_slow_disk_is_no_silence_of_the_storage(s3_lab: Lab) -> None:
     s3_lab.stranger.write("large", LARGE)
     s3_lab.run.connection(s3_lab.settings()).timeout = 0.5
@@ -250,8 +284,9 @@ def test_what_is_cancelled_takes_no_more(s3_lab: Lab) -> None:
 
     def take(piece: bytes) -> None:
         taken.append(piece)
-        began.set()
-        go_on.wait(SILENCE)
+        if len(taken) == 2:  # a small first one is taken on the loop
+            began.set()
+            go_on.wait(SILENCE)
 
     async def cancel() -> None:
         passing = asyncio.ensure_future(_pass_on(s3_lab, take))
@@ -266,7 +301,39 @@ def test_what_is_cancelled_takes_no_more(s3_lab: Lab) -> None:
     while any(thread.name == transfer.READ_THREAD for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert len(taken) <= 2
+    assert len(taken) <= 3
+
+
+@pytest.mark.parametrize("sizes", [[1], [1 << 20], [1, 1, 1], [1, 1 << 20], [0]], ids=str)
+def test_only_what_is_small_is_taken_on_the_loop(
+    fs_lab: Lab, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reader:
+        def __init__(self) -> None:
+            self.left = [bytes(size) for size in sizes]
+
+        async def read(self, _: int) -> bytes:
+            return self.left.pop(0) if self.left else b""
+
+        async def close(self) -> None: ...
+
+    async def opened(_: str) -> Reader:
+        return Reader()
+
+    connection = fs_lab.run.connection(fs_lab.settings())
+    monkeypatch.setattr(connection.backend, "open", opened)
+    taken: list[tuple[int, bool]] = []
+
+    async def pass_on() -> None:
+        await transfer.pass_on(
+            connection, "f", lambda piece: taken.append((len(piece), is_on_loop()))
+        )
+
+    fs_lab.run.loop.run(pass_on())
+    assert [size for size, _ in taken] == sizes
+    assert [on_loop for _, on_loop in taken] == [
+        number == 0 and size < 1 << 20 for number, size in enumerate(sizes)
+    ]
 
 
 def test_what_waits_for_the_thread_is_dropped_when_a_transfer_is_cancelled() -> None:
