@@ -455,7 +455,9 @@ def test_restore_removes_no_key_that_opendal_calls_otherwise(s3_lab: Lab, key: s
     client.put_object(**place, Body=b"theirs")
     s3_lab.stranger.write("d/y")
     held = s3_lab.hold(on_existing="restore")
-    with pytest.raises(errors.Unsupported, match="on_existing: restore cannot put back"):
+    # opendal 0.45 cuts it in the listing already, and finds nothing of that name.
+    refusal = errors.NotFound if IS_045 and key.endswith(" ") else errors.Unsupported
+    with pytest.raises(refusal, match="restore cannot put back|read 'd/x'"):
         held.storage.remove_all("d")
     s3_lab.end(held)
     assert client.get_object(**place)["Body"].read() == b"theirs"
