@@ -121,6 +121,8 @@ async def _read_on_thread(
     passing = _Passing(opener, take)
     async with connection.watch("read", path) as still_going:
         reading = asyncio.ensure_future(aside(passing.run, READ_THREAD))
+        # Who is cancelled at its end does not ask how it went, and asyncio would log that.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             with connection.moving("read", path) as moving:
                 while not (await asyncio.wait({reading}, timeout=_LOOK_SECONDS))[0]:
