@@ -72,7 +72,7 @@ class Operations(Writing):
         with suppress(OSError):
             # Of two hard links the target gets a file of its own.
             is_link = not (transfer.can_replace(source) and transfer.can_replace(target))
-            is_same = is_link and source.samefile(target)
+            is_same = source.samefile(target) and (is_link or source.resolve() == target.resolve())
         if is_same:
             reason = f"source and target {place!r} are the same file"
             raise self.connection.error(errors.IsSameFile, "copy", origin, reason)

@@ -75,10 +75,13 @@ def instantly(ask: Callable[[], Awaitable[T]], seconds: float) -> T | None:
     """
     answer = _Answer()
     around = asyncio.events._get_running_loop()  # noqa: SLF001 - documented for those who are a loop
-    asyncio.events._set_running_loop(answer)  # type: ignore[arg-type]  # noqa: SLF001
     try:
-        asked: object = ask()
-    finally:
+        try:
+            asyncio.events._set_running_loop(answer)  # type: ignore[arg-type]  # noqa: SLF001
+            asked: object = ask()
+        finally:
+            asyncio.events._set_running_loop(around)  # noqa: SLF001
+    finally:  # an interrupt may come just before that
         asyncio.events._set_running_loop(around)  # noqa: SLF001
     result: T | None = answer.wait(seconds) if asked is answer else None
     return result

@@ -131,7 +131,10 @@ async def _read_on_thread(
                     while passing.sizes:
                         moving.add(passing.sizes.popleft())
                     if moving.wants_total:
+                        still_going()  # it has its own time limit
                         moving.total = (await connection.stat(path)).content_length
+                        still_going()
+                moving.add(sum(passing.sizes))
             reading.result()
         finally:
             passing.given_up.set()

@@ -300,3 +300,14 @@ def test_a_copy_onto_a_hard_link_of_the_source_parts_them(literal: Place) -> Non
     literal.storage.copy("theirs", "twin")
     assert theirs.read_bytes() == (literal.base / "twin").read_bytes() == b"theirs"
     assert theirs.stat().st_nlink == 1
+
+
+def test_a_file_is_not_copied_onto_itself_through_a_linked_directory(literal: Place) -> None:
+    (literal.base / "real").mkdir()
+    (literal.base / "real" / "x").write_bytes(b"theirs")
+    (literal.base / "alias").symlink_to("real")
+    before = (literal.base / "real" / "x").stat().st_ino
+    for source, target in (("real/x", "alias/x"), ("alias/x", "real/x")):
+        with pytest.raises(errors.IsSameFile, match="are the same file"):
+            literal.storage.copy(source, target)
+    assert (literal.base / "real" / "x").stat().st_ino == before

@@ -111,8 +111,8 @@ class LocalBackend:
         # Object stores list recursively in one request; services with directories walk them.
         self.hierarchical = self._capability.create_dir and not self._capability.list_with_recursive
         # A layer of somebody else may wait, or try again.
-        is_plain = self._once is plain
-        self._quick = quick_way(scheme, kwargs, plain) if is_plain else None
+        self._is_plain = self._once is plain
+        self._quick = quick_way(scheme, kwargs, plain) if self._is_plain else None
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.scheme!r})"
@@ -172,7 +172,8 @@ class LocalBackend:
 
     async def opener(self, path: str) -> Callable[[], ThreadReader] | None:
         """Return what opens a file on a thread: a piece need not go through the event loop then."""
-        if self._quick is not None or self._root is not None:
+        # A thread that is given up would keep what a layer of somebody else lends it.
+        if self._quick is not None or self._root is not None or not self._is_plain:
             return None
         await on_loop()
         operator = compat.on_threads(self._operator)
