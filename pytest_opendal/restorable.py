@@ -8,27 +8,23 @@ import stat
 from pytest_opendal.words import is_utf8
 
 
-def first_lost(directory: str) -> tuple[str, str] | None:
-    """Return what below a directory could not be put back, by its name there, and why; None: nothing.
+def looked_at(directory: str) -> tuple[list[str], str]:
+    """Return the directories in one, and what of it could not be put back and why; ``""``: all could.
 
-    Args:
-        directory: is looked through; links in it are not followed.
+    Raises:
+        OSError: nobody may look into it.
     """
-    waiting = [""]
-    while waiting:
-        above = waiting.pop()
-        try:
-            with os.scandir(os.path.join(directory, above)) as entries:  # noqa: PTH118
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:  # which the listing tells
-            continue
-        for entry in found:
-            name = above + entry.name
-            if reason := _why_lost(entry):
-                return name, reason
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(f"{name}/")
-    return None
+    directories = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if reason := _why_lost(entry):
+                    return [], f"{entry.name!r} in it {reason}"
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a file, or what somebody has removed
+    return directories, ""
 
 
 def _why_lost(entry: os.DirEntry[str]) -> str:
@@ -39,8 +35,5 @@ def _why_lost(entry: os.DirEntry[str]) -> str:
         return "is a link"
     if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
         return ""
-    try:
-        mode = entry.stat(follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return ""
+    mode = entry.stat(follow_symlinks=False).st_mode
     return "is a pipe" if stat.S_ISFIFO(mode) else "is no regular file"

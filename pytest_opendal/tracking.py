@@ -19,7 +19,7 @@ from pytest_opendal import errors, transfer
 from pytest_opendal.connection import UNREACHABLE
 from pytest_opendal.loop import aside, on_loop
 from pytest_opendal.paths import below, is_directory, leads_inside, name_of, parents
-from pytest_opendal.restorable import first_lost
+from pytest_opendal.restorable import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -465,14 +465,19 @@ class Tracker:
 
     async def _refuse_lost(self, name: str) -> None:
         """Raise `Unsupported` where the listing does not tell all that would be removed with a directory."""
-        place = self.connection.backend.local_path(name)
-        if place is None:
-            return
         await on_loop()
-        if lost := await aside(partial(first_lost, str(place)), "pytest-opendal-look"):
-            what = f"{name}/{lost[0]}"
-            reason = f"{what!r} {lost[1]}, which on_existing: restore cannot put back"
-            raise self.connection.error(errors.Unsupported, "remove_all", f"{name}/", reason)
+        waiting = [name]
+        while waiting:
+            place = waiting.pop()
+            here = self.connection.backend.local_path(place)
+            if here is None:
+                return
+            look = aside(partial(looked_at, str(here)), "pytest-opendal-look")
+            directories, lost = await self.connection.ask("remove_all", f"{place}/", look)
+            if lost:
+                reason = f"{lost}, which on_existing: restore cannot put back"
+                raise self.connection.error(errors.Unsupported, "remove_all", f"{place}/", reason)
+            waiting += [f"{place}/{directory}" for directory in directories]
 
     async def _foreign_below(self, operation: str, name: str) -> list[str]:
         found = await self.connection.find(name)

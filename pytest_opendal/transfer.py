@@ -99,7 +99,9 @@ async def holds(connection: Connection, path: str, found: Metadata, file: IO[byt
 
 async def pass_on(connection: Connection, path: str, take: Callable[[bytes], object]) -> None:
     """Pass the content of a file to ``take``, on another thread than the loop's unless it is small."""
-    opener = await connection.ask("read", path, connection.backend.opener(path))
+    opener = None
+    if not connection.doubtful:  # where a thread may be waiting already, not one more
+        opener = await connection.ask("read", path, connection.backend.opener(path))
     if opener is not None:
         await _read_on_thread(connection, path, opener, take)
         return
@@ -118,7 +120,7 @@ async def _read_on_thread(
     opener: Callable[[], ThreadReader],
     take: Callable[[bytes], object],
 ) -> None:
-    passing = _Passing(opener, take)
+    passing, asks = _Passing(opener, take), True
     async with connection.watch("read", path) as still_going:
         reading = asyncio.ensure_future(aside(passing.run, READ_THREAD))
         # Who is cancelled at its end does not ask how it went, and asyncio would log that.
@@ -130,9 +132,11 @@ async def _read_on_thread(
                         still_going()
                     while passing.sizes:
                         moving.add(passing.sizes.popleft())
-                    if moving.wants_total:
-                        still_going()  # it has its own time limit
-                        moving.total = (await connection.stat(path)).content_length
+                    if asks and moving.wants_total:
+                        asks = False
+                        still_going()  # the question has its own time limit, and is only for show
+                        with suppress(errors.StorageError):
+                            moving.total = (await connection.stat(path)).content_length
                         still_going()
                 moving.add(sum(passing.sizes))
             reading.result()

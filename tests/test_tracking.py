@@ -7,6 +7,7 @@ check here compares both.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -414,13 +415,13 @@ def test_restore_puts_back_an_empty_directory(plain_lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        (b" ", _touch, "'d/sub/ ' has a name that opendal cannot use"),
-        (b"x ", _touch, "'d/sub/x ' has a name that opendal cannot use"),
-        (b"d /", os.mkdir, "'d/sub/d ' has a name that opendal cannot use"),
+        (b" ", _touch, "'d/sub/': ' ' in it has a name that opendal cannot use"),
+        (b"x ", _touch, "'d/sub/': 'x ' in it has a name that opendal cannot use"),
+        (b"d /", os.mkdir, "'d/sub/': 'd ' in it has a name that opendal cannot use"),
         (b"\xff", _touch, "has a name that opendal cannot use"),
         (b"..\\x", _touch, "'d/sub/..*x' has a name that "),
-        (b"link", lambda place: os.symlink("nowhere", place), "'d/sub/link' is a link"),  # noqa: PTH211
-        (b"pipe", os.mkfifo, "'d/sub/pipe' is a pipe"),
+        (b"link", lambda place: os.symlink("nowhere", place), "'d/sub/': 'link' in it is a link"),  # noqa: PTH211
+        (b"pipe", os.mkfifo, "'d/sub/': 'pipe' in it is a pipe"),
     ],
     ids=["blank", "blank-at-end", "directory", "no-utf-8", "backslash", "link", "pipe"],
 )
@@ -439,6 +440,28 @@ def test_restore_removes_no_directory_that_it_could_not_put_back(
     assert (directory / "f").read_bytes() == b"theirs"
     fs_lab.end(held)
     assert os.path.lexists(place)
+
+
+def test_the_look_before_a_removal_has_the_time_limit_and_the_errors_of_the_storage(
+    fs_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs_lab.stranger.write("d/f", b"theirs")
+    storage = fs_lab.open(on_existing="restore")
+    storage.exists("d/f")
+
+    def refused(_: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "d")
+
+    monkeypatch.setattr("pytest_opendal.tracking.looked_at", refused)
+    with pytest.raises(errors.PermissionDenied, match="^lab: remove_all 'd/': "):
+        storage.remove_all("d")
+    go_on = threading.Event()
+    monkeypatch.setattr("pytest_opendal.tracking.looked_at", lambda _: go_on.wait(30))
+    fs_lab.run.connection(fs_lab.settings()).timeout = 0.3
+    with pytest.raises(errors.StorageTimeout, match="^lab: remove_all 'd/': no answer within"):
+        storage.remove_all("d")
+    go_on.set()
+    assert fs_lab.stranger.read("d/f") == b"theirs"
 
 
 @pytest.mark.parametrize("key", ["d/x ", "d/.. /x"])

@@ -142,14 +142,12 @@ async def _read_open(
         await file.close()
 
 
-def on_threads(operator: Any) -> opendal.Operator | None:
+def on_threads(operator: opendal.AsyncOperator) -> opendal.Operator | None:
     """Return the operator for threads, None where its calls would stop all of them.
 
-    0.45 holds the GIL while it waits for the service. A hook may put something else in the operator's place.
+    0.45 holds the GIL while it waits for the service.
     """
-    if not HAS_OPTIONS or not isinstance(operator, opendal.AsyncOperator):
-        return None
-    return operator.to_operator()
+    return operator.to_operator() if HAS_OPTIONS else None
 
 
 def can_stream(options: WriteOptions) -> bool:

@@ -362,8 +362,8 @@ class LocalBackend:
             msg = f"{self.scheme} cannot presign {operation} with opendal {compat.VERSION}"
             raise errors.Unsupported(msg)
         sign = partial(getattr(self._operator, f"presign_{operation}"), path, expire_second)
-        is_plain = isinstance(self._operator, opendal.AsyncOperator)
-        signed = instantly(sign, _SIGNING_SECONDS) if is_plain and not is_on_loop() else None
+        may_be_here = self._is_plain and not is_on_loop()
+        signed = instantly(sign, _SIGNING_SECONDS) if may_be_here else None
         if signed is None:
             await on_loop()
             signed = await sign()
