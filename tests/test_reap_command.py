@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,15 +105,14 @@ def test_an_interrupt_ends_with_the_record_at_hand(
             raise KeyboardInterrupt
         await delete(self, path)
 
-    monkeypatch.setattr(LocalBackend, "remove_file", interrupted)
-    result = reap()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, "remove_file", interrupted)
+        result = reap()
     assert result.exit_code == 1
     assert "interrupted: what was not removed yet is left to the next reap" in result.output
     assert "Traceback" not in result.output
     left = [root.name for root in roots if list(root.iterdir())]
     assert len(left) == (2 if presses == 1 else 3)
-    monkeypatch.undo()
-    os.chdir(roots[0].parent)
     assert reap().exit_code == 0
     assert [list(root.iterdir()) for root in roots] == [[], [], []]
 
