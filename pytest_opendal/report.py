@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby, repeat
@@ -179,12 +180,12 @@ class TestNote:
         did = self.created or self.written or self.leftovers or self.directories or self.withdrawn
         return not did
 
-    def to_builtins(self) -> tuple[Any, ...]:
-        """Return the note as tuples of builtins, which is what xdist can carry.
+    def to_json(self) -> str:
+        """Return the note as one text: of what xdist carries, execnet pays for every object, in pure Python.
 
-        Leftovers and claims go as columns: execnet pays for every object, in pure Python.
+        Leftovers and claims go as columns.
         """
-        return (
+        values = (
             self.test,
             self.worker,
             self.created,
@@ -196,10 +197,11 @@ class TestNote:
             tuple((s.name, s.scheme, s.location, s.opendal) for s in self.storages),
             self.withdrawn,
         )
+        return json.dumps(values)
 
     @classmethod
-    def from_builtins(cls, data: Any) -> TestNote:
-        """Return the note that ``to_builtins`` turned into ``data``."""
+    def from_json(cls, text: str) -> TestNote:
+        """Return the note that ``to_json`` turned into ``text``."""
         (
             test,
             worker,
@@ -211,7 +213,7 @@ class TestNote:
             directories,
             storages,
             gone,
-        ) = data
+        ) = json.loads(text)
         return cls(
             test=test,
             worker=worker,
@@ -355,7 +357,7 @@ class Collector:
             if key in self._leftovers:
                 replaced.append(self._leftovers[key])
             self._leftovers[key] = left
-        if note.created:  # else these are the same resources, told again
+        if replaced and note.created:  # else these are the same resources, told again
             self._count(storage, 0, counted(replaced))
 
     def _add_claims(self, note: TestNote) -> None:

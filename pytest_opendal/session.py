@@ -269,7 +269,7 @@ class Session:
             _attempt(self._item).untold.append(note)
         elif self._is_worker:
             output = self._config.workeroutput  # type: ignore[attr-defined]
-            output.setdefault("opendal", []).append(note.to_builtins())
+            output.setdefault("opendal", []).append(note.to_json())
         else:
             if self._item is not None:
                 self._reporting.place(self._item)
@@ -342,7 +342,7 @@ class Session:
         attempt = _attempt(item)
         attempt.failed |= made.failed
         if made.when == "teardown" and attempt.untold:
-            made.opendal = [note.to_builtins() for note in attempt.untold]  # type: ignore[attr-defined]
+            made.opendal = [note.to_json() for note in attempt.untold]  # type: ignore[attr-defined]
             self._torn_down = attempt
         return made
 
@@ -356,12 +356,12 @@ class Session:
         # It is on its way to the controller, or was read there; pytest keeps all reports.
         vars(report).pop("opendal", None)
 
-    def collect(self, notes: Iterable[Any], test: pytest.TestReport | None = None) -> None:
+    def collect(self, notes: Iterable[str], test: pytest.TestReport | None = None) -> None:
         """Collect what tests left, in the process that prints the summary."""
         if test is not None:
             self._reporting.place(test)
         for note in notes:
-            self._collector.add(report.TestNote.from_builtins(note))
+            self._collector.add(report.TestNote.from_json(note))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """From now on a storage that does not answer gets one second."""
@@ -501,7 +501,10 @@ def _hidden(value: object) -> str:
 
 
 def _attempt(item: pytest.Item) -> Attempt:
-    return item.stash.setdefault(_ATTEMPT, Attempt())
+    attempt = item.stash.get(_ATTEMPT, None)
+    if attempt is None:
+        attempt = item.stash[_ATTEMPT] = Attempt()
+    return attempt
 
 
 def _variant(item: pytest.Item | None) -> str | None:
