@@ -73,6 +73,26 @@ class BrokenStorage(Exception):
     """A storage that did not answer its first call in this process; the text says why."""
 
 
+class _Beginning:
+    """What a storage object begins with its first operation.
+
+    Apart from `Held`: were it known to the storage that it holds, each test would leave garbage that
+    only Python's collector finds.
+    """
+
+    def __init__(self, begin: Callable[[], Operations]) -> None:
+        self._begin = begin
+        self._at_a_time = threading.Lock()
+        self.begun: Operations | None = None
+
+    def operations(self) -> Operations:
+        """Return what has begun; threads of a test share one record."""
+        with self._at_a_time:
+            if self.begun is None:
+                self.begun = self._begin()
+        return self.begun
+
+
 class Held:
     """A storage object that a fixture holds; it begins with the first operation."""
 
@@ -86,28 +106,20 @@ class Held:
         """Prepare for a test (``""``: for the session)."""
         self.settings = settings
         self.test = test
-        self._begin = begin
-        self._begun: Operations | None = None
-        self._beginning = threading.Lock()
-        self.storage = Storage(settings, loop, self._operations)
+        self._beginning = _Beginning(begin)
+        self.storage = Storage(settings, loop, self._beginning.operations)
         self.forgotten: list[str] = []
         """Files that were opened for writing and never closed, known at the end."""
-
-    def _operations(self) -> Operations:
-        with self._beginning:  # threads of a test share one record
-            if self._begun is None:
-                self._begun = self._begin()
-        return self._begun
 
     @property
     def is_used(self) -> bool:
         """Whether there was an operation."""
-        return self._begun is not None
+        return self._beginning.begun is not None
 
     @property
     def tracker(self) -> Tracker:
         """What keeps the record of this object."""
-        return self._operations().tracker
+        return self._beginning.operations().tracker
 
     def warn(self) -> None:
         """Warn of forgotten files; last of all, since a warning may be an error."""

@@ -101,6 +101,7 @@ class Storage:
             with suppress(errors.StorageError):  # what was created is to be removed all the same
                 file.discard()
         self._closed = True
+        self._writing = []  # each of them knows this storage
         return [file.path for file in forgotten]
 
     # -- reading

@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -115,7 +115,6 @@ class Tracker:
         self._area_noted = False
         self._writers: dict[str, _Writers] = {}
         """Of the names at which creations have begun and not ended."""
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def opened(self) -> Opened:
@@ -203,6 +202,10 @@ class Tracker:
             if not writers.running:
                 del self._writers[name]
         self._seen(fresh)
+
+    @cached_property
+    def _locks(self) -> WeakValueDictionary[str, asyncio.Lock]:
+        return WeakValueDictionary()
 
     def _lock_of(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

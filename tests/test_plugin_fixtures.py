@@ -274,3 +274,33 @@ def test_broken_storage_does_not_stop_the_others(suite: Suite) -> None:
         storages = ["--opendal-storage=broken", "--opendal-storage=works"]
         result = suite.run("--opendal-timeout=5", *storages)
     result.assert_outcomes(errors=1, skipped=1, passed=2)
+
+
+def test_a_storage_is_no_garbage_that_only_the_collector_finds(
+    suite: Suite, plugin_args: tuple[str, ...]
+) -> None:
+    """Python would stop for that in other tests, and what one held stays until then."""
+    suite.lab()
+    suite.write(
+        test_it="""
+        import gc, weakref
+
+        HELD = []
+
+        def test_uses(opendal, opendal_factory):
+            gc.disable()
+            for storage in (opendal, opendal_factory()):
+                storage.write_bytes("d/a.txt", b"x")
+                with storage.open("d/b.txt", "w") as file:
+                    file.write("x")
+                with storage.open("d/b.txt") as file:
+                    assert file.read() == b"x"
+                assert sorted(storage.list("d")) == ["d/", "d/a.txt", "d/b.txt"]
+                HELD.append(weakref.ref(storage))
+
+        def test_after():
+            gc.enable()
+            assert [held() for held in HELD] in ([None, None], [])
+        """
+    )
+    suite.run(*plugin_args).assert_outcomes(passed=2)
