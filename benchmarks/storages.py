@@ -39,9 +39,9 @@ def our_storage(place: Path, entry: Mapping[str, Any]) -> Iterator[Storage]:
         yield run.open(settings, "bench").storage
 
 
-def s3_entry(server: servers.S3) -> dict[str, Any]:
-    """Return how a configuration names a bucket."""
-    return {"scheme": "s3", "kwargs": server.kwargs}
+def s3_entry(server: servers.S3, **more: str) -> dict[str, Any]:
+    """Return how a configuration names a bucket; ``more`` are other keys of opendal."""
+    return {"scheme": "s3", "kwargs": server.kwargs | more}
 
 
 def boto3_client(server: servers.S3, endpoint: str | None = None) -> Any:
