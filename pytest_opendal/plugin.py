@@ -10,7 +10,7 @@ import pytest
 
 from pytest_opendal import options
 from pytest_opendal.errors import ConfigInvalid
-from pytest_opendal.process import MISTAKE, Process, tell_mistake
+from pytest_opendal.process import MISTAKE, PROPERTY, Process, tell_mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +127,14 @@ class State:
         node.workerinput["opendal"] = (self.process.run_id, self.process.started, worker)
         if self._session is not None:
             _usage(self.config, self._session.lend, node)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_from_serializable(self, data: dict[str, Any]) -> None:
+        """Let a report of a worker have its properties again."""
+        if PROPERTY in data:
+            from pytest_opendal.report import unpack_properties
+
+            unpack_properties(data)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Begin with the first worker that used a storage."""

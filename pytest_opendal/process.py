@@ -14,6 +14,8 @@ AREAS = "pytest-opendal"
 MAIN = "main"
 MISTAKE = "opendal_mistake"
 """Where in its output a worker tells of a mistake in the configuration."""
+PROPERTY = "opendal_leftover"
+"""Name of the user properties of tests that tell a leftover each."""
 
 
 _STARTED = "%Y%m%dT%H%M%S"

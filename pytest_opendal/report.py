@@ -9,6 +9,7 @@ from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_opendal.conflicts import Claim, Conflict, ConflictFinder
+from pytest_opendal.process import PROPERTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ __all__ = [
     "TestNote",
     "Work",
     "counted",
+    "pack_properties",
+    "unpack_properties",
     "user_properties",
     "verdict",
 ]
@@ -288,9 +291,6 @@ def _unpack_claims(packed: Any) -> Iterator[Claim]:
             yield Claim(storage, path, start, end)
 
 
-_PROPERTY = "opendal_leftover"
-
-
 def user_properties(
     note: TestNote, known: Iterable[tuple[str, object]] = ()
 ) -> list[tuple[str, str]]:
@@ -300,9 +300,24 @@ def user_properties(
         note: of the test.
         known: what the report has already, such as of an attempt before a rerun.
     """
-    told = {value for name, value in known if name == _PROPERTY}
+    told = {value for name, value in known if name == PROPERTY}
     values = dict.fromkeys(f"{left.storage}:{left.path}" for left in note.leftovers)
-    return [(_PROPERTY, value) for value in values if value not in told]
+    return [(PROPERTY, value) for value in values if value not in told]
+
+
+def pack_properties(data: dict[str, Any]) -> None:
+    """Make one text of the leftovers in the properties of a serialized report; see `TestNote.to_json`."""
+    known = data.get("user_properties") or []
+    if packed := [value for name, value in known if name == PROPERTY]:
+        data["user_properties"] = [(name, value) for name, value in known if name != PROPERTY]
+        data[PROPERTY] = json.dumps(packed)
+
+
+def unpack_properties(data: dict[str, Any]) -> None:
+    """Undo `pack_properties`."""
+    if (packed := data.pop(PROPERTY, None)) is not None:
+        properties = [(PROPERTY, value) for value in json.loads(packed)]
+        data["user_properties"] = [*data["user_properties"], *properties]
 
 
 _UNKNOWN = StorageInfo("", "", "", "")

@@ -356,6 +356,14 @@ class Session:
         # It is on its way to the controller, or was read there; pytest keeps all reports.
         vars(report).pop("opendal", None)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
+        """Let a worker's report tell its leftovers in few objects; other plugins call this hook too."""
+        data = yield
+        if self._is_worker and data is not None:
+            report.pack_properties(data)
+        return data
+
     def collect(self, notes: Iterable[str], test: pytest.TestReport | None = None) -> None:
         """Collect what tests left, in the process that prints the summary."""
         if test is not None:

@@ -19,6 +19,8 @@ from pytest_opendal.report import (
     StorageInfo,
     TestNote,
     Work,
+    pack_properties,
+    unpack_properties,
     user_properties,
     verdict,
 )
@@ -95,6 +97,29 @@ class TestWire:
     def test_what_leftovers_have_in_common_is_carried_once(self) -> None:
         many = note(*(leftover(f"file-{i}") for i in range(1000)))
         assert many.to_json().count("retention") == 1
+
+
+def test_the_properties_of_a_report_cross_as_one_text() -> None:
+    others = [("requirement", 7), ("unhashable", [])]
+    theirs = ("opendal_leftover", "sdcard:ü")
+    data: dict[str, Any] = {
+        "nodeid": "t",
+        "user_properties": [others[0], theirs, others[1], theirs],
+    }
+    pack_properties(data)
+    assert data["user_properties"] == others
+    assert isinstance(data["opendal_leftover"], str)
+    unpack_properties(data)
+    assert data == {"nodeid": "t", "user_properties": [*others, theirs, theirs]}
+
+
+@pytest.mark.parametrize("data", [{"nodeid": "t"}, {"user_properties": [("a", 1)]}])
+def test_a_report_without_leftovers_crosses_as_it_is(data: dict[str, Any]) -> None:
+    before = dict(data)
+    pack_properties(data)
+    assert data == before
+    unpack_properties(data)
+    assert data == before
 
 
 def test_the_properties_of_a_test_name_its_leftovers() -> None:
