@@ -291,25 +291,28 @@ def _unpack_claims(packed: Any) -> Iterator[Claim]:
             yield Claim(storage, path, start, end)
 
 
-def user_properties(
-    note: TestNote, known: Iterable[tuple[str, object]] = ()
-) -> list[tuple[str, str]]:
+def user_properties(note: TestNote, known: Iterable[Any] = ()) -> list[tuple[str, str]]:
     """Return the properties that a test's report carries, so that JUnit XML has its leftovers.
 
     Args:
         note: of the test.
         known: what the report has already, such as of an attempt before a rerun.
     """
-    told = {value for name, value in known if name == PROPERTY}
+    told = {entry[1] for entry in known if _is_leftover(entry)}
     values = dict.fromkeys(f"{left.storage}:{left.path}" for left in note.leftovers)
     return [(PROPERTY, value) for value in values if value not in told]
+
+
+def _is_leftover(entry: Any) -> bool:
+    """Whether a property is one of ours; others may append what is no pair."""
+    return isinstance(entry, tuple) and entry[:1] == (PROPERTY,)
 
 
 def pack_properties(data: dict[str, Any]) -> None:
     """Make one text of the leftovers in the properties of a serialized report; see `TestNote.to_json`."""
     known = data.get("user_properties") or []
-    if packed := [value for name, value in known if name == PROPERTY]:
-        data["user_properties"] = [(name, value) for name, value in known if name != PROPERTY]
+    if packed := [entry[1] for entry in known if _is_leftover(entry)]:
+        data["user_properties"] = [entry for entry in known if not _is_leftover(entry)]
         data[PROPERTY] = json.dumps(packed)
 
 

@@ -100,11 +100,11 @@ class TestWire:
 
 
 def test_the_properties_of_a_report_cross_as_one_text() -> None:
-    others = [("requirement", 7), ("unhashable", [])]
+    others: list[Any] = [("requirement", 7), ("unhashable", []), "no pair"]
     theirs = ("opendal_leftover", "sdcard:ü")
     data: dict[str, Any] = {
         "nodeid": "t",
-        "user_properties": [others[0], theirs, others[1], theirs],
+        "user_properties": [others[0], theirs, *others[1:], theirs],
     }
     pack_properties(data)
     assert data["user_properties"] == others
