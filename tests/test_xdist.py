@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from textwrap import dedent
 from typing import TYPE_CHECKING
@@ -33,6 +34,39 @@ def meet(name, worker):
 def _bucket(server: SeaweedFS) -> list[str]:
     operator = opendal.Operator("s3", **server.kwargs)
     return sorted(entry.path for entry in operator.scan("") if entry.path not in {"", "/"})
+
+
+def test_a_worker_tells_leftovers_in_one_text(suite: Suite) -> None:
+    """For execnet carries each name and each value by itself, in pure Python."""
+    suite.lab(retention="all")
+    suite.write(
+        test_it="""
+        def test_one(opendal, record_property):
+            record_property("board", "rpi")
+            for number in range(100):
+                opendal.write_bytes(f"{number}.txt", b"x")
+        """,
+        conftest="""
+        import json
+        from pathlib import Path
+
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_report_from_serializable(data):
+            crossed, report = dict(data), (yield)
+            if report.when == "teardown":
+                both = crossed["user_properties"], report.user_properties
+                Path("properties.json").write_text(json.dumps(both))
+            return report
+        """,
+    )
+    suite.run("-n1").assert_outcomes(passed=1)
+    told = (suite.pytester.path / "properties.json").read_text(encoding="utf-8")
+    crossed, properties = json.loads(told)
+    assert crossed == [["board", "rpi"]]
+    left = [["opendal_leftover", f"lab:{number}.txt"] for number in range(100)]
+    assert sorted(properties) == sorted([*crossed, *left])
 
 
 def test_reports_of_many_tests_are_merged(suite: Suite) -> None:
